@@ -1,0 +1,70 @@
+"""What changes people and courses. Each action is atomic and writes its audit row."""
+
+from typing import IO, Any
+
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.db import models, transaction
+
+from accounts.models import AuditEvent, Course, Tenanted, User, avatar_key
+from quokkaq.lib import request_id
+from quokkaq.lib.images import make_avatar
+
+
+def audit(
+    verb: str,
+    target: models.Model,
+    *,
+    by: User | None,
+    institution_id: Any = None,
+    course: Course | None = None,
+    **data: Any,
+) -> None:
+    """Note that `by` did `verb` to `target`. Call it inside the action's transaction; `data` holds ids and codes, no text."""
+    if institution_id is None:
+        institution_id = target.institution_id if isinstance(target, Tenanted) else target.pk
+    AuditEvent.objects.create(
+        institution_id=institution_id,
+        actor=by,
+        course=course,
+        verb=verb,
+        target_type=target._meta.label_lower,
+        target_id=target.pk,
+        data=data,
+        request_id=request_id.current(),
+    )
+
+
+@transaction.atomic
+def update_profile(*, by: User, fields: dict[str, Any]) -> None:
+    """Save the named fields of the person's own profile."""
+    for name, value in fields.items():
+        setattr(by, name, value)
+    by.save(update_fields=list(fields))
+    audit("profile.updated", by, by=by, fields=sorted(fields))
+
+
+def set_avatar(*, by: User, upload: IO[bytes], size: int) -> None:
+    """Replace the person's picture. Raises `quokkaq.lib.images.RefusedImage`, having stored nothing.
+
+    The new file is written before the row points at it, and the old one deleted after: a crash in between leaves a
+    file nobody points at, never a row without its file.
+    """
+    picture = make_avatar(upload, size)
+    new = default_storage.save(avatar_key(), ContentFile(picture))
+    _point_avatar_at(by, new)
+
+
+def remove_avatar(*, by: User) -> None:
+    """Go back to initials."""
+    _point_avatar_at(by, "")
+
+
+def _point_avatar_at(by: User, name: str) -> None:
+    with transaction.atomic():
+        old = User.objects.select_for_update().get(pk=by.pk).avatar
+        by.avatar = name
+        by.save(update_fields=["avatar"])
+        audit("avatar.set" if name else "avatar.removed", by, by=by)
+        if old:
+            transaction.on_commit(lambda: default_storage.delete(old))

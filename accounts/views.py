@@ -1,0 +1,115 @@
+"""Signing in and out, my courses, my settings."""
+
+import uuid
+
+from django.contrib import messages
+from django.contrib.auth import login, logout
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from accounts import actions
+from accounts.access import SignedInRequest, get_person
+from accounts.forms import AvatarForm, ProfileForm, SignInForm
+from accounts.models import Enrollment
+from quokkaq.lib.images import RefusedImage
+from quokkaq.lib.storage import serve
+
+
+@require_GET
+def home(request: HttpRequest) -> HttpResponse:
+    """Send people to their courses; those who aren't signed in, to the sign-in page first."""
+    return redirect("accounts:courses")
+
+
+@sensitive_post_parameters("password")
+@require_http_methods(["GET", "POST"])
+def sign_in(request: HttpRequest) -> HttpResponse:
+    """Sign somebody in and bring them where they wanted to go, if that is on this site."""
+    if request.method == "GET":
+        if request.user.is_authenticated:
+            return redirect("accounts:courses")
+        return render(request, "accounts/sign_in.html", {"form": SignInForm(request, initial={"next": request.GET.get("next")})})
+    form = SignInForm(request, request.POST)
+    if not form.is_valid() or form.user is None:
+        return render(request, "accounts/sign_in.html", {"form": form}, status=422)
+    login(request, form.user)
+    target = form.cleaned_data["next"]
+    safe = url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure())
+    return redirect(target if safe else "accounts:courses")
+
+
+@require_POST
+def sign_out(request: HttpRequest) -> HttpResponse:
+    """End the session."""
+    logout(request)
+    messages.success(request, "You are signed out.")
+    return redirect("accounts:sign-in")
+
+
+@login_required
+@require_GET
+def courses(request: SignedInRequest) -> HttpResponse:
+    """List the courses the person is in, those running now first."""
+    mine = (
+        Enrollment.objects.reading()
+        .filter(user=request.user, course__institution_id=request.user.institution_id)
+        .select_related("course", "institution")
+        .order_by("course__status", "course__code")
+    )
+    return render(request, "accounts/courses.html", {"enrollments": mine})
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def profile(request: SignedInRequest) -> HttpResponse:
+    """Show and save what a person says about themselves."""
+    if request.method == "GET":
+        return _profile_page(request, ProfileForm(instance=request.user), AvatarForm())
+    form = ProfileForm(request.POST, instance=request.user)
+    if not form.is_valid():
+        request.user.refresh_from_db()  # the form wrote the refused values on the instance the page also shows
+        return _profile_page(request, form, AvatarForm(), status=422)
+    actions.update_profile(by=request.user, fields=form.cleaned_data)
+    messages.success(request, "Your settings are saved.")
+    return redirect("accounts:profile")
+
+
+@login_required
+@require_POST
+def change_avatar(request: SignedInRequest) -> HttpResponse:
+    """Take a new picture, or go back to initials."""
+    if "remove" in request.POST:
+        actions.remove_avatar(by=request.user)
+        return redirect("accounts:profile")
+    form = AvatarForm(request.POST, request.FILES)
+    if form.is_valid():
+        upload = form.cleaned_data["picture"]
+        try:
+            actions.set_avatar(by=request.user, upload=upload, size=upload.size)
+        except RefusedImage as refusal:
+            form.add_error("picture", str(refusal))
+        else:
+            messages.success(request, "Your picture is changed.")
+            return redirect("accounts:profile")
+    return _profile_page(request, ProfileForm(instance=request.user), form, status=422)
+
+
+@login_required
+@require_GET
+def avatar(request: SignedInRequest, person_id: uuid.UUID) -> HttpResponseBase:
+    """Show the picture of somebody who shares a course with the reader."""
+    person = get_person(request.user, person_id)
+    if not person.avatar:
+        raise Http404
+    return serve(person.avatar)
+
+
+def _profile_page(
+    request: SignedInRequest, form: ProfileForm, avatar_form: AvatarForm, *, status: int = 200
+) -> HttpResponse:
+    context = {"form": form, "avatar_form": avatar_form}
+    return render(request, "accounts/profile.html", context, status=status)

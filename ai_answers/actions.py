@@ -1,0 +1,266 @@
+"""Importing materials, and the life of an answer. Every step can be cut off anywhere and done again."""
+
+import hashlib
+import logging
+import re
+import time
+import uuid
+
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.utils import timezone
+from procrastinate.contrib.django import app
+
+from accounts.access import Member, require_staff, require_writer
+from accounts.actions import audit
+from accounts.models import Role, User
+from ai_answers import access
+from ai_answers.citations import UnsupportedQuotation, check_composition
+from ai_answers.engines import Abstention, Composition, Engine, default_engine
+from ai_answers.models import (
+    Answer,
+    AnswerEndorsement,
+    AnswerStatus,
+    CallOutcome,
+    Citation,
+    Material,
+    MaterialFormat,
+    MaterialKind,
+    MaterialVersion,
+    ModelCall,
+    Passage,
+)
+from ai_answers.passages import normalise, split_passages
+from ai_answers.search import Question, Retrieval, retrieve
+from forum.actions import refresh_status
+from forum.models import Thread
+from quokkaq.lib import request_id
+from quokkaq.lib.markdown import render
+
+log = logging.getLogger(__name__)
+
+GENERATE_TASK = "ai_answers.generate_answer"
+_MARKER = re.compile(r"\[(\d{1,2})\]")
+
+
+# Materials
+
+
+@transaction.atomic
+def import_material(
+    *, by: Member, title: str, kind: MaterialKind, format: MaterialFormat, text: str, material: Material | None = None
+) -> MaterialVersion:
+    """Store a text as a new material, or as the next version of one, and cut it into passages.
+
+    The same text again makes no new version. Earlier versions stay: answers cite them.
+    """
+    require_staff(by)
+    require_writer(by)
+    if material is None:
+        material = Material.objects.create(
+            institution_id=by.course.institution_id, course=by.course, title=title, kind=kind
+        )
+    else:
+        material = Material.objects.select_for_update(of=("self",)).get(pk=material.pk, course=by.course)
+        material.title, material.kind = title, kind
+    text = normalise(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    newest = material.versions.first()
+    if newest is not None and (newest.sha256, newest.format) == (digest, format):
+        material.save(update_fields=["title", "kind"])
+        return newest
+    version = MaterialVersion.objects.create(
+        institution_id=material.institution_id,
+        material=material,
+        number=newest.number + 1 if newest else 1,
+        format=format,
+        text=text,
+        sha256=digest,
+        created_by=by.user,
+    )
+    Passage.objects.bulk_create(
+        Passage(
+            institution_id=material.institution_id,
+            version=version,
+            position=position,
+            heading=f"{title} · {span.heading}"[:300] if span.heading and span.heading != title else title,
+            start=span.start,
+            end=span.end,
+            text=text[span.start : span.end],
+            word_count=len(text[span.start : span.end].split()),
+        )
+        for position, span in enumerate(split_passages(text))
+    )
+    material.current_version = version
+    material.save(update_fields=["title", "kind", "current_version"])
+    audit("material.imported", material, by=by.user, course=by.course, version=version.number)
+    return version
+
+
+# Answers
+
+
+@transaction.atomic
+def request_answer(*, thread: Thread) -> Answer:
+    """Note that a thread wants an answer and enqueue the work, both or neither. Asking twice asks once."""
+    answer, created = Answer.objects.get_or_create(thread=thread, defaults={"institution_id": thread.institution_id})
+    if created:
+        _enqueue(answer)
+    return answer
+
+
+@transaction.atomic
+def retry_answer(*, by: Member, answer: Answer) -> None:
+    """Send a failed answer back to work."""
+    answer = Answer.objects.select_for_update(of=("self",)).select_related("thread").get(pk=answer.pk)
+    if not access.may_retry(by, answer, answer.thread):
+        raise PermissionDenied
+    answer.status = AnswerStatus.QUEUED
+    answer.queued_at = timezone.now()
+    answer.finished_at = None
+    answer.error_code = ""
+    answer.save(update_fields=["status", "queued_at", "finished_at", "error_code"])
+    _enqueue(answer)
+
+
+def _enqueue(answer: Answer) -> None:
+    # By name: the task module stands above this one. The lock keeps two workers off one answer; ids only, as
+    # arguments are shown in the admin.
+    app.configure_task(GENERATE_TASK, queue="answers", lock=f"answer:{answer.pk}").defer(
+        answer_id=str(answer.pk), request_id=request_id.current()
+    )
+
+
+def generate_answer(answer_id: uuid.UUID, *, engine: Engine | None = None) -> None:
+    """Find passages, let the engine compose, check every quotation, publish. Safe to run any number of times.
+
+    Nothing is locked while the engine works; what it returns is stored only if the answer is still waited for.
+    Raises whatever the engine raises: the task is retried.
+    """
+    engine = engine or default_engine()
+    answer = _begin(answer_id, engine)
+    if answer is None:
+        return
+    started = time.monotonic()
+    retrieval: Retrieval | None = None
+    try:
+        question = Question(answer.thread.title, answer.thread.body)
+        retrieval = retrieve(question, member=_reader(answer.thread))
+        result = engine.compose(question, retrieval)
+        if isinstance(result, Composition):
+            check_composition(result)
+    except Exception as error:
+        refused = isinstance(error, UnsupportedQuotation)
+        _record_call(answer, engine, CallOutcome.REFUSED if refused else CallOutcome.ERROR, retrieval, started)
+        raise
+    _finish(answer_id, engine, result, retrieval, started)
+
+
+def fail_answer(answer_id: uuid.UUID, error: BaseException) -> None:
+    """Give up: show the answer as failed, with the kind of error for staff."""
+    Answer.objects.filter(pk=answer_id, status__in=(AnswerStatus.QUEUED, AnswerStatus.GENERATING)).update(
+        status=AnswerStatus.FAILED, error_code=type(error).__name__[:80], finished_at=timezone.now()
+    )
+
+
+def _reader(thread: Thread) -> Member:
+    """Return through whose eyes the passages are found: a plain student of the course, whoever asked.
+
+    What an answer quotes is shown to everybody who may read the thread, so it may not know more than they do.
+    """
+    # Somebody erased since then is stood in for by a person with no rows of their own.
+    return Member(thread.author or User(institution_id=thread.institution_id), thread.course, Role.STUDENT)
+
+
+@transaction.atomic
+def _begin(answer_id: uuid.UUID, engine: Engine) -> Answer | None:
+    """Mark the answer as being worked on; None when it is done, or gone."""
+    answer = (
+        Answer.objects.select_for_update(of=("self",), no_key=True)
+        .select_related("thread__course", "thread__author")
+        .filter(pk=answer_id)
+        .first()
+    )
+    if answer is None or not answer.is_pending:
+        return None
+    answer.status = AnswerStatus.GENERATING
+    answer.engine = engine.name
+    answer.attempts += 1
+    answer.save(update_fields=["status", "engine", "attempts"])
+    return answer
+
+
+@transaction.atomic
+def _finish(
+    answer_id: uuid.UUID, engine: Engine, result: Composition | Abstention, retrieval: Retrieval, started: float
+) -> None:
+    answer = Answer.objects.select_for_update(of=("self",), no_key=True).get(pk=answer_id)
+    if not answer.is_pending:  # another worker was faster
+        return
+    answer.finished_at = timezone.now()
+    answer.error_code = ""
+    if isinstance(result, Abstention):
+        answer.status = AnswerStatus.ABSTAINED
+        outcome = CallOutcome.ABSTAINED
+    else:
+        answer.status = AnswerStatus.PUBLISHED
+        answer.body = result.body
+        answer.body_html = link_markers(render(result.body), len(result.claims))
+        outcome = CallOutcome.ANSWERED
+        Citation.objects.bulk_create(
+            Citation(
+                institution_id=answer.institution_id,
+                answer=answer,
+                number=number,
+                version_id=claim.passage.version_id,
+                passage=claim.passage,
+                start=claim.start,
+                end=claim.end,
+                quote=claim.quote,
+            )
+            for number, claim in enumerate(result.claims, start=1)
+        )
+    answer.save(update_fields=["status", "body", "body_html", "finished_at", "error_code"])
+    _record_call(answer, engine, outcome, retrieval, started)
+
+
+def link_markers(html: str, count: int) -> str:
+    """Turn each `[n]` of an answer's HTML into a link to its quotation below; numbers without one stay text."""
+
+    def link(match: re.Match[str]) -> str:
+        number = int(match.group(1))
+        return f'<a class="marker" href="#quotation-{number}">[{number}]</a>' if 1 <= number <= count else match.group()
+
+    return _MARKER.sub(link, html)
+
+
+def _record_call(
+    answer: Answer, engine: Engine, outcome: CallOutcome, retrieval: Retrieval | None, started: float
+) -> None:
+    ModelCall.objects.create(
+        institution_id=answer.institution_id,
+        answer=answer,
+        engine=engine.name,
+        outcome=outcome,
+        passages=len(retrieval.passages) if retrieval else 0,
+        duration_ms=round((time.monotonic() - started) * 1000),
+    )
+
+
+@transaction.atomic
+def set_answer_endorsement(*, by: Member, answer: Answer, on: bool) -> None:
+    """Put one's name as staff under an answer of the machine, or take it away."""
+    answer = Answer.objects.select_for_update(of=("self",), no_key=True).select_related("thread").get(pk=answer.pk)
+    if not access.may_endorse(by, answer):
+        raise PermissionDenied
+    if on:
+        _, created = AnswerEndorsement.objects.get_or_create(
+            answer=answer, endorser=by.user, defaults={"institution_id": answer.institution_id, "role": by.role}
+        )
+        if created:
+            audit("answer.endorsed", answer, by=by.user, course=by.course)
+    else:
+        gone, _ = AnswerEndorsement.objects.filter(answer=answer, endorser=by.user).delete()
+        if gone:
+            audit("answer.unendorsed", answer, by=by.user, course=by.course)
+    refresh_status(answer.thread)

@@ -1,0 +1,14 @@
+"""Answers by the machine, from the course's own materials."""
+
+from django.apps import AppConfig
+
+
+class AiAnswersConfig(AppConfig):
+    name = "ai_answers"
+
+    def ready(self) -> None:
+        from ai_answers import receivers  # noqa: F401 (connects itself)
+        from ai_answers.views import answer_panel
+        from forum.panels import register_thread_panel
+
+        register_thread_panel(answer_panel)

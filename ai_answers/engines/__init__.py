@@ -1,0 +1,12 @@
+"""What writes answers, behind one small interface (docs/adr/0003)."""
+
+from ai_answers.engines.base import Abstention, Claim, Composition, Engine
+from ai_answers.engines.extractive import ExtractiveEngine
+
+
+def default_engine() -> Engine:
+    """Return the engine that answers when a course has chosen none: it needs no key and no network."""
+    return ExtractiveEngine()
+
+
+__all__ = ["Abstention", "Claim", "Composition", "Engine", "default_engine"]

@@ -1,0 +1,108 @@
+"""Cut a text into passages along its structure, with exact offsets."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+# A passage is about as long as what one would read out: BM25 and readers both do badly with a page at once.
+TARGET_CHARACTERS = 900
+MAX_CHARACTERS = 1600
+
+_BLOCK = re.compile(r"(?:[^\n]*\S[^\n]*(?:\n|\Z))+")
+_MARKDOWN_HEADING = re.compile(r"#{1,6}[ \t]+(.+?)[ \t#]*$")
+_UNDERLINE = re.compile(r"([*=\-~^\"#+])\1{2,}$")
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)\]*_]*\s+(?=[\"'“‘(\[*_$]*[A-Z0-9])")
+_ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|cf|vs|Dr|Prof|Fig|No|Sec|Eq)\.|\b[A-Z]\.)$")
+
+
+@dataclass(frozen=True)
+class Span:
+    """Characters `start` to `end` (exclusive) of a text, below `heading`."""
+
+    start: int
+    end: int
+    heading: str = ""
+
+
+def normalise(text: str) -> str:
+    """Return `text` as it is stored: line ends as `\\n`, no NUL, no byte-order mark, no trailing blanks at the end."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "").removeprefix("\ufeff").rstrip() + "\n"
+
+
+def split_passages(text: str) -> list[Span]:
+    """Return the passages of `text` in order: blocks between blank lines, packed up to `TARGET_CHARACTERS`.
+
+    A heading (`# Title`, or a line underlined as in reStructuredText) starts a new passage and names those after it.
+    A block longer than `MAX_CHARACTERS` is cut at line ends. Passages don't overlap and never span two headings.
+    """
+    spans: list[Span] = []
+    heading = ""
+    start = end = -1
+    for block_start, block_end, title in _blocks(text):
+        if title is not None or (start >= 0 and block_end - start > TARGET_CHARACTERS):
+            if start >= 0:
+                spans.append(Span(start, end, heading))
+            start = -1
+        if title is not None:
+            heading = title
+        if start < 0:
+            start = block_start
+        end = block_end
+    if start >= 0:
+        spans.append(Span(start, end, heading))
+    return spans
+
+
+def _blocks(text: str) -> Iterator[tuple[int, int, str | None]]:
+    """Yield (start, end, heading or None) of each block of lines; offsets leave out the line end at its end."""
+    for match in _BLOCK.finditer(text):
+        start, end = match.start(), match.start() + len(match.group().rstrip())
+        title = _heading(text[start:end])
+        while end - start > MAX_CHARACTERS:
+            cut = text.rfind("\n", start, start + MAX_CHARACTERS)
+            cut = cut if cut > start else start + MAX_CHARACTERS
+            yield start, cut, title
+            title = None
+            start = cut + 1 if text[cut] == "\n" else cut
+        yield start, end, title
+
+
+def _heading(block: str) -> str | None:
+    lines = block.split("\n", 2)
+    match = _MARKDOWN_HEADING.match(lines[0])
+    if match:
+        return match.group(1)
+    if len(lines) > 1 and _UNDERLINE.match(lines[1].strip()) and not lines[0].startswith(" "):
+        return lines[0].strip()
+    return None
+
+
+def split_sentences(text: str) -> list[Span]:
+    """Return the sentences of a passage, as offsets into it. Indented and fenced code, formulas and list items stay whole."""
+    spans: list[Span] = []
+    for match in _BLOCK.finditer(text):
+        start, end = match.start(), match.start() + len(match.group().rstrip())
+        block = text[start:end]
+        if _heading(block) is not None:
+            rest = block.split("\n", 2 if _UNDERLINE.match((block.split("\n", 2) + [""])[1].strip()) else 1)
+            start = end - len(rest[-1]) if len(rest) > 1 and rest[-1].strip() and not _UNDERLINE.match(rest[-1]) else end
+            if start == end:
+                continue
+            block = text[start:end]
+        if block.startswith(("   ", "\t", "```", "$$", "|")):
+            spans.append(Span(start, end))
+            continue
+        from_ = 0
+        for boundary in _SENTENCE_END.finditer(block):
+            if _ABBREVIATION.search(block[from_ : boundary.start()].rstrip()):
+                continue
+            spans.append(Span(start + from_, start + boundary.start() + len(boundary.group().rstrip())))
+            from_ = boundary.end()
+        spans.append(Span(start + from_, end))
+    return [_trim(text, span) for span in spans if text[span.start : span.end].strip()]
+
+
+def _trim(text: str, span: Span) -> Span:
+    piece = text[span.start : span.end]
+    lead = len(piece) - len(piece.lstrip("\n"))
+    return Span(span.start + lead, span.start + len(piece.rstrip()), span.heading)

@@ -1,0 +1,92 @@
+"""The doors to threads and posts, and the rules on who may change what.
+
+`get_*` return what the member may see, or raise 404. `may_*` say whether an act is allowed; actions ask them again
+through `require`, so a page that shows a button and an action that takes the click can't disagree.
+"""
+
+import uuid
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+
+from accounts.access import Member
+from forum.models import Kind, Post, Thread, Writing
+
+
+class Refused(Exception):
+    """The act is allowed to this person in general, but not now; the message says why."""
+
+
+def require(allowed: bool) -> None:
+    """Raise 403 unless `allowed`."""
+    if not allowed:
+        raise PermissionDenied
+
+
+def get_thread(member: Member, number: int) -> Thread:
+    """Return a thread with its author, pseudonym, tags, and the member's vote and read mark. Two queries.
+
+    A deleted thread is 404, except to those who could restore it.
+    """
+    thread = Thread.objects.in_reach_of(member).with_reader(member).listed().filter(number=number).first()
+    if thread is None or (thread.deleted_at and not may_restore(member, thread)):
+        raise Http404
+    thread.course = member.course
+    return thread
+
+
+def get_live_thread(member: Member, number: int) -> Thread:
+    """Return a thread that isn't deleted, or raise 404."""
+    thread = get_thread(member, number)
+    if thread.deleted_at:
+        raise Http404
+    return thread
+
+
+def get_post(member: Member, thread: Thread, post_id: uuid.UUID) -> Post:
+    """Return a post of the thread; a deleted one only to those who could restore it, else 404."""
+    post = Post.objects.shown_to(member).filter(thread=thread, pk=post_id).first()
+    if post is None or (post.deleted_at and not may_restore(member, post)):
+        raise Http404
+    post.thread = thread
+    return post
+
+
+def may_reply(member: Member, thread: Thread) -> bool:
+    """Staff may also reply in a locked thread."""
+    return member.may_write and not thread.deleted_at and (member.is_staff or not thread.is_locked)
+
+
+def may_edit(member: Member, writing: Writing) -> bool:
+    return member.may_write and not writing.deleted_at and (writing.is_by(member) or member.is_staff)
+
+
+def may_delete(member: Member, writing: Writing) -> bool:
+    return may_edit(member, writing)
+
+
+def may_restore(member: Member, writing: Writing) -> bool:
+    """Staff may undo any deletion, authors only their own: not one by staff."""
+    own = writing.is_by(member) and writing.deleted_by_id == member.user.pk
+    return bool(writing.deleted_at) and member.may_write and (own or member.is_staff)
+
+
+def may_vote(member: Member, writing: Writing) -> bool:
+    """One can't vote for oneself."""
+    return member.may_write and not writing.deleted_at and not writing.is_by(member)
+
+
+def may_endorse(member: Member) -> bool:
+    return member.is_staff and member.may_write
+
+
+def may_resolve(member: Member, thread: Thread) -> bool:
+    """The asker and staff say when a question is settled, and which answer settled it."""
+    if thread.kind == Kind.ANNOUNCEMENT:
+        return False
+    return member.may_write and not thread.deleted_at and (thread.is_by(member) or member.is_staff)
+
+
+def may_moderate(member: Member) -> bool:
+    """Pin and lock."""
+    return member.is_staff and member.may_write

@@ -1,0 +1,137 @@
+"""Replying, editing, accepting and deleting replies."""
+
+import uuid
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.access import Member
+from accounts.actions import audit
+from forum import access
+from forum.actions.reading import mark_read
+from forum.actions.threads import (
+    content_key,
+    editor_shown,
+    lock_thread_row,
+    pseudonym_for,
+    refresh_status,
+    unsettled_status,
+)
+from forum.models import Anonymity, Post, Revision, Status, Thread
+
+
+@transaction.atomic
+def add_reply(
+    *,
+    by: Member,
+    thread: Thread,
+    body: str,
+    form_key: uuid.UUID,
+    parent: Post | None = None,
+    anonymity: Anonymity = Anonymity.NAMED,
+) -> Post:
+    """Reply to a thread, or comment under a reply. Sending the same form again returns the post of the first time.
+
+    Raises `Refused` when the thread was locked, or the reply deleted, in the meantime.
+    """
+    thread = lock_thread_row(thread)
+    key = content_key(form_key, str(thread.pk), str(parent.pk if parent else ""), body)
+    earlier = Post.objects.filter(author=by.user, submission_key=key).first()
+    if earlier is not None:
+        return earlier
+    if by.may_write and thread.is_locked and not by.is_staff:
+        raise access.Refused("This thread is locked: staff closed it for new replies. Your text is still below.")
+    access.require(access.may_reply(by, thread))
+    if parent is not None:
+        parent = Post.objects.select_for_update(no_key=True, of=("self",)).get(pk=parent.pk, thread=thread)
+        if parent.deleted_at:
+            raise access.Refused("This reply was deleted while you were writing. Your text is still below.")
+        if parent.parent_id is not None:
+            parent = parent.parent  # comments are one level deep
+    post = Post(
+        institution_id=thread.institution_id,
+        thread=thread,
+        parent=parent,
+        author=by.user,
+        anonymity=anonymity,
+        is_by_staff=by.is_staff,
+        submission_key=key,
+    )
+    if anonymity != Anonymity.NAMED:
+        post.pseudonym = pseudonym_for(by, thread)
+    post.set_body(body)
+    post.save(force_insert=True)
+    refresh_status(thread)
+    mark_read(by=by, thread=thread, up_to=post.created_at)
+    return post
+
+
+@transaction.atomic
+def edit_post(*, by: Member, post: Post, body: str) -> Post:
+    """Change the text; what it said before is kept as a revision."""
+    post = _lock(post)
+    access.require(access.may_edit(by, post))
+    if post.body == body:
+        return post
+    shown = editor_shown(by, post)
+    Revision.objects.create(
+        institution_id=post.institution_id, post=post, editor=shown.user if shown else None, body=post.body
+    )
+    post.set_body(body)
+    post.edited_at = timezone.now()
+    post.save(update_fields=["body", "body_html", "html_version", "edited_at"])
+    audit("post.edited", post, by=shown.user if shown else None, course=by.course)
+    return post
+
+
+@transaction.atomic
+def delete_post(*, by: Member, post: Post) -> None:
+    """Hide a reply. An accepted answer that is deleted settles nothing any more."""
+    thread = lock_thread_row(post.thread)
+    post = _lock(post)
+    access.require(access.may_delete(by, post))
+    post.deleted_at = timezone.now()
+    post.deleted_by = by.user
+    post.save(update_fields=["deleted_at", "deleted_by"])
+    if thread.accepted_post_id == post.pk:
+        thread.accepted_post = None
+        thread.status = unsettled_status(thread)
+        thread.save(update_fields=["accepted_post", "status"])
+    else:
+        refresh_status(thread)
+    shown = editor_shown(by, post)
+    audit("post.deleted", post, by=shown.user if shown else None, course=by.course)
+
+
+@transaction.atomic
+def restore_post(*, by: Member, post: Post) -> None:
+    """Undo a deletion."""
+    post = _lock(post)
+    access.require(access.may_restore(by, post))
+    post.deleted_at = post.deleted_by = None
+    post.save(update_fields=["deleted_at", "deleted_by"])
+    refresh_status(post.thread)
+    shown = editor_shown(by, post)
+    audit("post.restored", post, by=shown.user if shown else None, course=by.course)
+
+
+@transaction.atomic
+def accept_answer(*, by: Member, post: Post, accepted: bool) -> None:
+    """Say which reply settled the thread, or take it back."""
+    thread = lock_thread_row(post.thread)
+    post = _lock(post)
+    access.require(access.may_resolve(by, thread) and post.parent_id is None and not post.deleted_at)
+    if accepted:
+        thread.accepted_post = post
+        thread.status = Status.RESOLVED
+    elif thread.accepted_post_id == post.pk:
+        thread.accepted_post = None
+        thread.status = unsettled_status(thread)
+    thread.save(update_fields=["accepted_post", "status"])
+    shown = editor_shown(by, thread)
+    verb = "post.accepted" if accepted else "post.unaccepted"
+    audit(verb, post, by=shown.user if shown else None, course=by.course)
+
+
+def _lock(post: Post) -> Post:
+    return Post.objects.select_for_update(no_key=True, of=("self",)).select_related("thread__course").get(pk=post.pk)

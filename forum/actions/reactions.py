@@ -1,0 +1,38 @@
+"""Votes and endorsements. Both are set to a state, not toggled, so a double click does nothing twice."""
+
+from django.db import transaction
+
+from accounts.access import Member
+from accounts.actions import audit
+from forum import access
+from forum.actions.threads import refresh_status
+from forum.models import Endorsement, Post, Thread, Vote
+
+
+@transaction.atomic
+def set_vote(*, by: Member, target: Thread | Post, on: bool) -> None:
+    """Upvote a thread or post, or take the vote back."""
+    access.require(access.may_vote(by, target))
+    key = {"thread": target} if isinstance(target, Thread) else {"post": target}
+    if on:
+        vote = Vote(institution_id=target.institution_id, user=by.user, **key)
+        Vote.objects.bulk_create([vote], ignore_conflicts=True)
+    else:
+        Vote.objects.filter(user=by.user, **key).delete()
+
+
+@transaction.atomic
+def set_endorsement(*, by: Member, post: Post, on: bool) -> None:
+    """Put one's name as staff under a post, or take it away."""
+    access.require(access.may_endorse(by) and not post.deleted_at and not post.is_by(by))
+    if on:
+        endorsement = Endorsement(institution_id=post.institution_id, post=post, endorser=by.user, role=by.role)
+        made = Endorsement.objects.filter(post=post, endorser=by.user).exists()
+        Endorsement.objects.bulk_create([endorsement], ignore_conflicts=True)
+        if not made:
+            audit("post.endorsed", post, by=by.user, course=by.course)
+    else:
+        gone, _ = Endorsement.objects.filter(post=post, endorser=by.user).delete()
+        if gone:
+            audit("post.unendorsed", post, by=by.user, course=by.course)
+    refresh_status(post.thread)

@@ -1,0 +1,7 @@
+"""Questions, answers and discussions between people."""
+
+from django.apps import AppConfig
+
+
+class ForumConfig(AppConfig):
+    name = "forum"

@@ -1,0 +1,147 @@
+"""What people may type into the forum, and what it says when they typed something else."""
+
+import uuid
+from typing import Any
+
+from django import forms
+
+from accounts.access import Member
+from forum.actions import ThreadDraft
+from forum.models import MAX_BODY, MAX_TITLE, MIN_TITLE, Anonymity, Kind, Tag, Visibility
+
+
+class PlainText(forms.CharField):
+    """Text with line ends as `\\n` (browsers send `\\r\\n`, which would count twice) and nothing that isn't text."""
+
+    def to_python(self, value: Any) -> str:
+        text = str(super().to_python(value) or "")
+        return text.replace("\r\n", "\n").replace("\r", "\n")
+
+    def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
+        """Leave out `maxlength`: browsers cut what is pasted beyond it without a word; the form refuses it with one."""
+        return {}
+
+    def validate(self, value: str) -> None:
+        super().validate(value)
+        # Bytes that aren't UTF-8 arrive as U+FFFD: the original is lost, so it has to be typed again.
+        if "\ufffd" in value:
+            raise forms.ValidationError("Some characters arrived damaged (shown as \ufffd). Type them again.")
+        if any(ord(c) < 32 and c not in "\n\t" for c in value):
+            raise forms.ValidationError("The text contains control characters. Remove them or paste it as plain text.")
+
+
+def body_field(label: str, *, rows: int) -> PlainText:
+    """Return the field for a Markdown text of up to `MAX_BODY` characters."""
+    return PlainText(
+        label=label,
+        max_length=MAX_BODY,
+        widget=forms.Textarea(attrs={"rows": rows, "data-grow": True, "aria-describedby": "markdown-help"}),
+        error_messages={
+            "required": "Write something first.",
+            "max_length": "This is too long: %(show_value)d characters. The limit is %(limit_value)d.",
+        },
+    )
+
+
+class FormKeyed(forms.Form):
+    """A form that knows when it is sent twice."""
+
+    form_key = forms.UUIDField(widget=forms.HiddenInput, required=False)
+
+    def key(self) -> uuid.UUID:
+        """Return the key the form was shown with; a new one when it came without."""
+        return self.cleaned_data.get("form_key") or uuid.uuid4()
+
+    def clean_form_key(self) -> uuid.UUID | None:
+        value = self.cleaned_data["form_key"]
+        return value if isinstance(value, uuid.UUID) else None
+
+
+class TitleAndTags(forms.Form):
+    """What asking and editing a thread share."""
+
+    title = PlainText(
+        label="Title",
+        min_length=MIN_TITLE,
+        max_length=MAX_TITLE,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "What do you want to know, in one line?"}),
+        error_messages={
+            "required": "Give it a title.",
+            "min_length": "The title is too short: use at least %(limit_value)d characters.",
+            "max_length": "The title is too long: %(show_value)d characters. The limit is %(limit_value)d.",
+        },
+    )
+    body = body_field("Details", rows=10)
+    tags = forms.ModelMultipleChoiceField(
+        Tag.objects.none(),
+        to_field_name="slug",
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"invalid_choice": "This course has no tag “%(value)s”. Choose from the list."},
+    )
+
+    def __init__(self, *args: Any, member: Member, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["tags"].queryset = Tag.objects.visible_to(member)  # type: ignore[attr-defined]
+
+    def clean_title(self) -> str:
+        """Make it one line."""
+        return " ".join(self.cleaned_data["title"].split())
+
+
+class ThreadForm(TitleAndTags, FormKeyed):
+    """Ask a question, open a discussion, or (staff) announce something."""
+
+    kind = forms.ChoiceField(choices=Kind.choices, initial=Kind.QUESTION, widget=forms.RadioSelect)
+    visibility = forms.ChoiceField(
+        label="Who can read it", choices=Visibility.choices, initial=Visibility.COURSE, widget=forms.RadioSelect
+    )
+    anonymity = forms.ChoiceField(
+        label="Your name", choices=Anonymity.choices, initial=Anonymity.NAMED, widget=forms.RadioSelect
+    )
+
+    def __init__(self, *args: Any, member: Member, **kwargs: Any) -> None:
+        super().__init__(*args, member=member, **kwargs)
+        if member.is_staff:
+            del self.fields["anonymity"]
+        else:
+            self.fields["kind"].choices = [c for c in Kind.choices if c[0] != Kind.ANNOUNCEMENT]  # type: ignore[attr-defined]
+
+    def draft(self) -> ThreadDraft:
+        """Return what was typed, once valid."""
+        data = self.cleaned_data
+        return ThreadDraft(
+            title=data["title"],
+            body=data["body"],
+            kind=Kind(data["kind"]),
+            visibility=Visibility(data["visibility"]),
+            anonymity=Anonymity(data.get("anonymity", Anonymity.NAMED)),
+            tags=list(data["tags"]),
+        )
+
+
+class ThreadEditForm(TitleAndTags):
+    """Change title, text and tags of a thread."""
+
+
+class ReplyForm(FormKeyed):
+    """A reply or a comment. Students may hide their name, with the same choices as for a thread."""
+
+    body = body_field("Your reply", rows=5)
+    anonymity = forms.ChoiceField(label="Your name", choices=Anonymity.choices, initial=Anonymity.NAMED)
+
+    def __init__(self, *args: Any, member: Member, anonymity: str = Anonymity.NAMED, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if member.is_staff:
+            del self.fields["anonymity"]
+        else:
+            self.fields["anonymity"].initial = anonymity
+
+    def chosen_anonymity(self) -> Anonymity:
+        return Anonymity(self.cleaned_data.get("anonymity", Anonymity.NAMED))
+
+
+class PostEditForm(forms.Form):
+    """Change the text of a reply."""
+
+    body = body_field("Your reply", rows=8)

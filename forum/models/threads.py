@@ -1,0 +1,141 @@
+"""Threads, their tags, and who has read them."""
+
+from datetime import datetime
+
+from django.db import models
+from django.db.models import Q
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import Course, Tenanted, User, one_of
+from forum.models.writing import MAX_TITLE, MIN_TITLE, Writing
+from forum.querysets import TagQuerySet, ThreadQuerySet, ThreadReadQuerySet
+
+
+class Kind(models.TextChoices):
+    QUESTION = "question", "Question"
+    DISCUSSION = "discussion", "Discussion"
+    ANNOUNCEMENT = "announcement", "Announcement"
+
+
+class Status(models.TextChoices):
+    OPEN = "open", "Open"
+    ANSWERED = "answered", "Answered"
+    RESOLVED = "resolved", "Resolved"
+
+
+class Visibility(models.TextChoices):
+    COURSE = "course", "Everyone in the course"
+    STAFF = "staff", "Only course staff and me"
+
+
+class Tag(Tenanted):
+    """A word staff chose for sorting threads of a course."""
+
+    course = models.ForeignKey(Course, models.CASCADE, related_name="tags")
+    slug = models.SlugField(max_length=40)
+    name = models.CharField(max_length=40)
+
+    objects = TagQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["course", "slug"], name="tag_slug_unique")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Thread(Writing):
+    """A question, discussion or announcement in a course; people call it by its number, `#123`."""
+
+    course = models.ForeignKey(Course, models.CASCADE, related_name="threads")
+    number = models.PositiveIntegerField(editable=False)
+    title = models.CharField(max_length=MAX_TITLE)
+    kind = models.CharField(max_length=12, choices=Kind, default=Kind.QUESTION)
+    status = models.CharField(max_length=10, choices=Status, default=Status.OPEN)
+    visibility = models.CharField(max_length=8, choices=Visibility, default=Visibility.COURSE)
+    is_pinned = models.BooleanField("pinned", default=False)
+    is_locked = models.BooleanField("locked", default=False)
+    accepted_post = models.ForeignKey("forum.Post", models.SET_NULL, null=True, blank=True, editable=False, related_name="+")
+    tags = models.ManyToManyField(Tag, through="ThreadTag", related_name="threads")
+    # Kept by triggers (migration 0002) in the transaction that changes what they count.
+    reply_count = models.PositiveIntegerField(default=0, editable=False)
+    last_activity_at = models.DateTimeField(default=timezone.now, editable=False)
+    # Kept by the task `forum.count_readers`, a minute behind at most.
+    reader_count = models.PositiveIntegerField(default=0, editable=False)
+
+    objects = ThreadQuerySet.as_manager()
+
+    # Set by `with_reader()`.
+    my_read_at: datetime | None
+
+    class Meta(Writing.Meta):
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            *Writing.Meta.constraints,
+            models.UniqueConstraint(fields=["course", "number"], name="thread_number_unique"),
+            models.CheckConstraint(
+                condition=Q(title__length__gte=MIN_TITLE, title__length__lte=MAX_TITLE), name="thread_title_length"
+            ),
+            one_of("kind", Kind, "thread"),
+            one_of("status", Status, "thread"),
+            one_of("visibility", Visibility, "thread"),
+        ]
+        indexes = [
+            # One per order of the list; the id settles ties, so the cursor (key, id) walks the index.
+            *(
+                models.Index(fields=["course", f"-{key}", "-id"], condition=Q(deleted_at=None), name=f"thread_by_{name}")
+                for key, name in (("last_activity_at", "activity"), ("created_at", "age"), ("vote_count", "votes"))
+            ),
+            models.Index(
+                fields=["course", "status", "-last_activity_at", "-id"],
+                condition=Q(deleted_at=None),
+                name="thread_by_status",
+            ),
+            models.Index(fields=["course", "-last_activity_at"], condition=Q(is_pinned=True), name="thread_pinned"),
+            models.Index(fields=["author", "course", "-last_activity_at", "-id"], name="thread_by_author"),
+        ]
+
+    def __str__(self) -> str:
+        return f"#{self.number} {self.title}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("forum:thread", args=[self.course.slug, self.number])
+
+    @property
+    def is_unread(self) -> bool:
+        """True when there is something the reader of `with_reader()` hasn't seen."""
+        return self.my_read_at is None or self.my_read_at < self.last_activity_at
+
+
+class ThreadTag(Tenanted):
+    """One tag on one thread."""
+
+    thread = models.ForeignKey(Thread, models.CASCADE, related_name="+")
+    tag = models.ForeignKey(Tag, models.CASCADE, related_name="+")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["thread", "tag"], name="thread_tag_once")]
+
+    def __str__(self) -> str:
+        return f"{self.tag_id} on {self.thread_id}"
+
+
+class ThreadRead(Tenanted):
+    """Up to when somebody has read a thread."""
+
+    thread = models.ForeignKey(Thread, models.CASCADE, related_name="reads")
+    user = models.ForeignKey(User, models.CASCADE, related_name="+")
+    read_at = models.DateTimeField()
+    # False until `forum.count_readers` has added this reader to the thread's count.
+    is_counted = models.BooleanField(default=False)
+
+    objects = ThreadReadQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "thread"], name="thread_read_once")]
+        indexes = [models.Index(fields=["thread"], condition=Q(is_counted=False), name="thread_read_uncounted")]
+
+    def __str__(self) -> str:
+        return f"{self.thread_id} read"

@@ -1,0 +1,110 @@
+"""Which threads, posts and tags a member may see. Everything that reads goes through `visible_to()`."""
+
+from typing import TYPE_CHECKING
+
+from django.db import models
+from django.db.models import Exists, OuterRef, Q, Subquery
+
+from accounts.access import Member
+
+if TYPE_CHECKING:
+    from forum.models import Endorsement, Post, Pseudonym, Revision, Tag, Thread, ThreadRead, Vote
+
+
+class ThreadQuerySet(models.QuerySet["Thread"]):
+    def in_reach_of(self, member: Member) -> "ThreadQuerySet":
+        """Return the threads of the member's course that their role lets them read, deleted ones too."""
+        threads = self.filter(course=member.course, institution_id=member.course.institution_id)
+        if member.is_staff:
+            return threads
+        return threads.filter(Q(visibility="course") | Q(author=member.user))
+
+    def visible_to(self, member: Member) -> "ThreadQuerySet":
+        """Return the threads the member may read."""
+        return self.in_reach_of(member).filter(deleted_at=None)
+
+    def with_reader(self, member: Member) -> "ThreadQuerySet":
+        """Add `my_read_at` (None: never opened) and `my_vote` of the member."""
+        from forum.models import ThreadRead, Vote
+
+        read = ThreadRead.objects.filter(thread=OuterRef("pk"), user=member.user)
+        return self.annotate(
+            my_read_at=Subquery(read.values("read_at")[:1]),
+            my_vote=Exists(Vote.objects.filter(thread=OuterRef("pk"), user=member.user)),
+        )
+
+    def unread_by(self, member: Member) -> "ThreadQuerySet":
+        """Return the threads with something the member hasn't seen."""
+        from forum.models import ThreadRead
+
+        seen = ThreadRead.objects.filter(thread=OuterRef("pk"), user=member.user, read_at__gte=OuterRef("last_activity_at"))
+        return self.filter(~Exists(seen))
+
+    def listed(self) -> "ThreadQuerySet":
+        """Join what a line of the thread list shows."""
+        return self.select_related("author", "pseudonym").prefetch_related("tags")
+
+
+class PostQuerySet(models.QuerySet["Post"]):
+    def visible_to(self, member: Member) -> "PostQuerySet":
+        """Return the posts of threads the member may read, without deleted ones."""
+        posts = self.filter(
+            thread__course=member.course, thread__deleted_at=None, institution_id=member.course.institution_id
+        )
+        if not member.is_staff:
+            posts = posts.filter(Q(thread__visibility="course") | Q(thread__author=member.user))
+        return posts.filter(deleted_at=None)
+
+    def shown_to(self, member: Member) -> "PostQuerySet":
+        """Return the posts a thread page needs, deleted ones as well (the page shows what they leave behind)."""
+        from forum.models import Vote
+
+        return (
+            self.filter(institution_id=member.course.institution_id)
+            .select_related("author", "pseudonym")
+            .prefetch_related("endorsements__endorser")
+            .annotate(my_vote=Exists(Vote.objects.filter(post=OuterRef("pk"), user=member.user)))
+            .order_by("created_at", "id")
+        )
+
+
+class TagQuerySet(models.QuerySet["Tag"]):
+    def visible_to(self, member: Member) -> "TagQuerySet":
+        return self.filter(course=member.course, institution_id=member.course.institution_id)
+
+
+class RevisionQuerySet(models.QuerySet["Revision"]):
+    def visible_to(self, member: Member) -> "RevisionQuerySet":
+        """Return the earlier versions of threads and posts the member may read."""
+        from forum.models import Post, Thread
+
+        return self.filter(
+            Q(thread__in=Thread.objects.visible_to(member)) | Q(post__in=Post.objects.visible_to(member)),
+        )
+
+
+class VoteQuerySet(models.QuerySet["Vote"]):
+    def visible_to(self, member: Member) -> "VoteQuerySet":
+        """Return the member's own votes: who else voted is nobody's business."""
+        return self.filter(user=member.user, institution_id=member.course.institution_id)
+
+
+class EndorsementQuerySet(models.QuerySet["Endorsement"]):
+    def visible_to(self, member: Member) -> "EndorsementQuerySet":
+        from forum.models import Post
+
+        return self.filter(post__in=Post.objects.visible_to(member))
+
+
+class ThreadReadQuerySet(models.QuerySet["ThreadRead"]):
+    def visible_to(self, member: Member) -> "ThreadReadQuerySet":
+        """Return the member's own read marks."""
+        return self.filter(user=member.user, institution_id=member.course.institution_id)
+
+
+class PseudonymQuerySet(models.QuerySet["Pseudonym"]):
+    def visible_to(self, member: Member) -> "PseudonymQuerySet":
+        """Return the member's own pseudonyms: whose the others are is what they hide."""
+        return self.filter(user=member.user, institution_id=member.course.institution_id)
+
+

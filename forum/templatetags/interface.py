@@ -1,0 +1,99 @@
+"""Template tags every page uses: icons, times, and questions to the access rules."""
+
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+from django import template
+from django.conf import settings
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+
+from accounts.access import Member
+from forum import access
+from forum.models import Byline, Post, Thread, Writing
+
+register = template.Library()
+
+
+@cache
+def _icon(name: str) -> str:
+    return (Path(settings.BASE_DIR) / "static" / "icons" / f"{name}.svg").read_text(encoding="utf-8").strip()
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """Return one of `static/icons/*.svg` inline; hidden from screen readers, the text beside it speaks."""
+    return mark_safe(_icon(name))  # noqa: S308 (a file of ours)
+
+
+@register.simple_tag
+def ago(when: datetime) -> SafeString:
+    """Return a short relative time (`3 h ago`) as `<time>` with the full one as its title, in the reader's time zone."""
+    seconds = max(0, (timezone.now() - when).total_seconds())
+    local = timezone.localtime(when)
+    if seconds < 60:
+        text = "just now"
+    elif seconds < 3600:
+        text = f"{int(seconds // 60)} min ago"
+    elif seconds < 86400:
+        text = f"{int(seconds // 3600)} h ago"
+    elif seconds < 7 * 86400:
+        text = f"{int(seconds // 86400)} d ago"
+    else:
+        text = f"{local.day} {local:%b}" + (f" {local.year}" if local.year != timezone.localtime().year else "")
+    return format_html('<time datetime="{}" title="{}">{}</time>', when.isoformat(), f"{local.day} {local:%B %Y, %H:%M %Z}", text)
+
+
+@register.filter
+def byline(writing: Writing, member: Member) -> Byline:
+    """Return how the author is shown to this reader."""
+    return writing.byline(member)
+
+
+@register.filter
+def html_of(writing: Writing) -> SafeString:
+    """Return the text as HTML; it was sanitised when it was rendered."""
+    return mark_safe(writing.html())  # noqa: S308 (quokkaq.lib.markdown sanitises)
+
+
+@register.filter
+def sanitised(html: str) -> SafeString:
+    """Return HTML made by `quokkaq.lib.markdown.render`, which sanitises."""
+    return mark_safe(html)  # noqa: S308
+
+
+@register.filter
+def hue(name: str) -> int:
+    """Return one of six colours for initials, the same for the same name."""
+    return sum(map(ord, name)) % 6 + 1
+
+
+@register.simple_tag
+def may(act: str, member: Member, writing: Thread | Post) -> bool:
+    """Ask `forum.access.may_<act>`."""
+    match act:
+        case "reply":
+            return isinstance(writing, Thread) and access.may_reply(member, writing)
+        case "edit":
+            return access.may_edit(member, writing)
+        case "delete":
+            return access.may_delete(member, writing)
+        case "restore":
+            return access.may_restore(member, writing)
+        case "vote":
+            return access.may_vote(member, writing)
+        case "resolve":
+            return isinstance(writing, Thread) and access.may_resolve(member, writing)
+        case "endorse":
+            return access.may_endorse(member) and not writing.is_by(member)
+        case "moderate":
+            return access.may_moderate(member)
+    raise ValueError(f"unknown act {act}")
+
+
+@register.filter
+def endorsed_by(post: Post, member: Member) -> bool:
+    """Tell whether the member has endorsed the post (endorsements are prefetched)."""
+    return any(endorsement.endorser_id == member.user.pk for endorsement in post.endorsements.all())

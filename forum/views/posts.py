@@ -1,0 +1,120 @@
+"""Replies and comments."""
+
+import uuid
+from collections.abc import Callable
+from functools import wraps
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from accounts.access import Member, SignedInRequest, get_member
+from forum import access, actions
+from forum.forms import PostEditForm, ReplyForm
+from forum.models import Post, Thread
+from forum.views.threads import history_page, is_on, thread_page
+
+
+@login_required
+@require_POST
+def reply(request: SignedInRequest, slug: str, number: int, post_id: uuid.UUID | None = None) -> HttpResponse:
+    """Reply to a thread, or comment under the reply `post_id`; a refused text stays on the page."""
+    member = get_member(request.user, slug)
+    thread = access.get_live_thread(member, number)
+    parent = access.get_post(member, thread, post_id) if post_id else None
+    form = ReplyForm(request.POST, member=member, auto_id=f"comment-{post_id}_%s" if post_id else "reply_%s")
+    if not form.is_valid():
+        return thread_page(request, member, thread, refused=form, refused_parent=parent, status=422)
+    try:
+        post = actions.add_reply(
+            by=member,
+            thread=thread,
+            parent=parent,
+            body=form.cleaned_data["body"],
+            anonymity=form.chosen_anonymity(),
+            form_key=form.key(),
+        )
+    except access.Refused as refusal:
+        form.add_error("body", str(refusal))
+        return thread_page(request, member, access.get_live_thread(member, number), refused=form, refused_parent=parent, status=409)
+    return _to(post, slug, number)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def edit_post(request: SignedInRequest, slug: str, number: int, post_id: uuid.UUID) -> HttpResponse:
+    """Change a reply's text."""
+    member = get_member(request.user, slug)
+    thread = access.get_live_thread(member, number)
+    post = access.get_post(member, thread, post_id)
+    access.require(access.may_edit(member, post))
+    form = PostEditForm(request.POST or None, initial={"body": post.body})
+    if request.method == "POST" and form.is_valid():
+        actions.edit_post(by=member, post=post, body=form.cleaned_data["body"])
+        return _to(post, slug, number)
+    context = {"member": member, "thread": thread, "post": post, "form": form, "section": "threads"}
+    return render(request, "forum/edit.html", context, status=422 if form.errors else 200)
+
+
+@login_required
+@require_GET
+def post_history(request: SignedInRequest, slug: str, number: int, post_id: uuid.UUID) -> HttpResponse:
+    """Show what a reply said before each edit."""
+    member = get_member(request.user, slug)
+    thread = access.get_live_thread(member, number)
+    return history_page(request, member, thread, access.get_post(member, thread, post_id))
+
+
+PostAct = Callable[[SignedInRequest, Member, Thread, Post], None]
+
+
+def post_act(act: PostAct) -> Callable[..., HttpResponse]:
+    """Make a view of something done to a post with one click."""
+
+    @login_required
+    @require_POST
+    @wraps(act)
+    def view(request: SignedInRequest, slug: str, number: int, post_id: uuid.UUID) -> HttpResponse:
+        member = get_member(request.user, slug)
+        thread = access.get_live_thread(member, number)
+        post = access.get_post(member, thread, post_id)
+        act(request, member, thread, post)
+        return _to(post, slug, number)
+
+    return view
+
+
+@post_act
+def vote_post(request: SignedInRequest, member: Member, thread: Thread, post: Post) -> None:
+    """Upvote, or take it back."""
+    actions.set_vote(by=member, target=post, on=is_on(request))
+
+
+@post_act
+def endorse_post(request: SignedInRequest, member: Member, thread: Thread, post: Post) -> None:
+    """Endorse as staff, or take it back."""
+    actions.set_endorsement(by=member, post=post, on=is_on(request))
+
+
+@post_act
+def accept_post(request: SignedInRequest, member: Member, thread: Thread, post: Post) -> None:
+    """Accept as the answer, or take it back."""
+    actions.accept_answer(by=member, post=post, accepted=is_on(request))
+
+
+@post_act
+def delete_post(request: SignedInRequest, member: Member, thread: Thread, post: Post) -> None:
+    """Delete; the thread page offers to undo it."""
+    actions.delete_post(by=member, post=post)
+
+
+@post_act
+def restore_post(request: SignedInRequest, member: Member, thread: Thread, post: Post) -> None:
+    """Undo a deletion."""
+    actions.restore_post(by=member, post=post)
+
+
+def _to(post: Post, slug: str, number: int) -> HttpResponse:
+    return redirect(f"{reverse('forum:thread', args=[slug, number])}#post-{post.pk}")

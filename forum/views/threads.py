@@ -1,0 +1,234 @@
+"""Asking, reading and running a thread."""
+
+import uuid
+from collections.abc import Callable
+from difflib import SequenceMatcher
+from functools import wraps
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from accounts.access import Member, SignedInRequest, get_member, require_writer
+from forum import access, actions
+from forum.forms import ReplyForm, ThreadEditForm, ThreadForm, body_field
+from forum.models import MAX_BODY, Anonymity, Post, Revision, Thread
+from forum.panels import thread_panels
+from quokkaq.lib.markdown import render as render_markdown
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def ask(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Write a thread; `preview` shows it first (for browsers without JavaScript)."""
+    member = get_member(request.user, slug)
+    require_writer(member)
+    session_key = f"ask:{member.course.pk}"
+    if request.method == "GET":
+        # One key until something is posted, so that two tabs with the same text are one question.
+        form_key = request.session.setdefault(session_key, str(uuid.uuid4()))
+        form = ThreadForm(member=member, initial={"form_key": form_key})
+        return render(request, "forum/ask.html", _ask_context(member, form))
+    form = ThreadForm(request.POST, member=member)
+    if not form.is_valid():
+        return render(request, "forum/ask.html", _ask_context(member, form), status=422)
+    if "preview" in request.POST:
+        context = _ask_context(member, form) | {"preview": render_markdown(form.cleaned_data["body"])}
+        return render(request, "forum/ask.html", context)
+    thread = actions.start_thread(by=member, draft=form.draft(), form_key=form.key())
+    request.session.pop(session_key, None)
+    return redirect("forum:thread", slug=slug, number=thread.number)
+
+
+def _ask_context(member: Member, form: ThreadForm) -> dict[str, object]:
+    return {"member": member, "form": form, "section": "ask"}
+
+
+@login_required
+@require_POST
+def preview(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Return the HTML of a text being written."""
+    get_member(request.user, slug)
+    body = body_field("", rows=1).to_python(request.POST.get("body", ""))
+    problem = f"This is too long: {len(body)} characters. The limit is {MAX_BODY}." if len(body) > MAX_BODY else ""
+    html = "" if problem else render_markdown(body)
+    return render(request, "forum/_preview.html", {"preview": html, "problem": problem})
+
+
+@login_required
+@require_GET
+def thread(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
+    """Show a thread with its replies, and note that it was read."""
+    member = get_member(request.user, slug)
+    found = access.get_thread(member, number)
+    if found.deleted_at:
+        return render(request, "forum/thread_deleted.html", {"member": member, "thread": found})
+    response = thread_page(request, member, found)
+    if found.is_unread:
+        actions.mark_read(by=member, thread=found, up_to=found.last_activity_at)
+    return response
+
+
+def thread_page(
+    request: SignedInRequest,
+    member: Member,
+    thread: Thread,
+    *,
+    refused: ReplyForm | None = None,
+    refused_parent: Post | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    """Render the thread page, with a refused reply form where it was sent from."""
+    posts = list(Post.objects.shown_to(member).filter(thread=thread))
+    answers, comments = [], 0
+    children: dict[uuid.UUID, list[Post]] = {}
+    for post in posts:
+        post.thread = thread
+        if post.parent_id is not None:
+            children.setdefault(post.parent_id, []).append(post)
+            comments += post.deleted_at is None
+    for post in posts:
+        if post.parent_id is None:
+            under = [c for c in children.get(post.pk, []) if c.deleted_at is None or access.may_restore(member, c)]
+            if post.deleted_at is None or under or access.may_restore(member, post):
+                answers.append((post, under))
+    # The accepted answer comes first, then as written: people refer to “the reply above”.
+    answers.sort(key=lambda pair: pair[0].pk != thread.accepted_post_id)
+    anonymity = thread.anonymity if thread.is_by(member) else Anonymity.NAMED
+    blank = ReplyForm(member=member, anonymity=anonymity, initial={"form_key": uuid.uuid4()}, auto_id="reply_%s")
+    context = {
+        "member": member,
+        "thread": thread,
+        "answers": answers,
+        "answer_count": sum(post.deleted_at is None for post, _ in answers),
+        "comment_count": comments,
+        "panels": thread_panels(request, member, thread),
+        "reply_form": refused if refused and refused_parent is None else blank,
+        "refused_comment": refused if refused_parent is not None else None,
+        "refused_parent": refused_parent,
+        "section": "threads",
+    }
+    return render(request, "forum/thread.html", context, status=status)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def edit_thread(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
+    """Change a thread's title, text and tags."""
+    member = get_member(request.user, slug)
+    found = access.get_live_thread(member, number)
+    access.require(access.may_edit(member, found))
+    initial = {"title": found.title, "body": found.body, "tags": [tag.slug for tag in found.tags.all()]}
+    form = ThreadEditForm(request.POST or None, member=member, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        data = form.cleaned_data
+        actions.edit_thread(by=member, thread=found, title=data["title"], body=data["body"], tags=list(data["tags"]))
+        return redirect(found)
+    context = {"member": member, "thread": found, "form": form, "section": "threads"}
+    return render(request, "forum/edit.html", context, status=422 if form.errors else 200)
+
+
+@login_required
+@require_GET
+def thread_history(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
+    """Show what a thread said before each edit."""
+    member = get_member(request.user, slug)
+    found = access.get_live_thread(member, number)
+    return history_page(request, member, found, found)
+
+
+def history_page(request: SignedInRequest, member: Member, thread: Thread, writing: Thread | Post) -> HttpResponse:
+    """Render the versions of a thread or post, newest first, each with what changed."""
+    key = {"thread": writing} if isinstance(writing, Thread) else {"post": writing}
+    earlier = list(Revision.objects.visible_to(member).filter(**key).select_related("editor"))
+    texts = [_full_text(r.title, r.body) for r in earlier] + [_full_text(getattr(writing, "title", ""), writing.body)]
+    versions = [
+        (revision, difference(before, after))
+        for revision, before, after in zip(earlier, texts[:-1], texts[1:], strict=True)
+    ]
+    context = {"member": member, "thread": thread, "writing": writing, "versions": versions[::-1], "section": "threads"}
+    return render(request, "forum/history.html", context)
+
+
+def _full_text(title: str, body: str) -> str:
+    return f"{title}\n\n{body}" if title else body
+
+
+def difference(before: str, after: str) -> list[tuple[str, str]]:
+    """Return lines as (`same` | `removed` | `added`, text), in reading order."""
+    old, new = before.splitlines(), after.splitlines()
+    lines: list[tuple[str, str]] = []
+    for tag, i1, i2, j1, j2 in SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes():
+        if tag == "equal":
+            lines += [("same", line) for line in old[i1:i2]]
+        else:
+            lines += [("removed", line) for line in old[i1:i2]]
+            lines += [("added", line) for line in new[j1:j2]]
+    return lines
+
+
+ThreadAct = Callable[[SignedInRequest, Member, Thread], str | None]
+
+
+def thread_act(act: ThreadAct) -> Callable[..., HttpResponse]:
+    """Make a view of something done to a thread with one click; what it returns is said on the next page."""
+
+    @login_required
+    @require_POST
+    @wraps(act)
+    def view(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
+        member = get_member(request.user, slug)
+        found = access.get_thread(member, number)
+        said = act(request, member, found)
+        if said:
+            messages.success(request, said)
+        return redirect(found)
+
+    return view
+
+
+def is_on(request: SignedInRequest) -> bool:
+    """Tell whether a button switches on (`on=1`, the default) or off (`on=0`)."""
+    return request.POST.get("on", "1") != "0"
+
+
+@thread_act
+def vote_thread(request: SignedInRequest, member: Member, thread: Thread) -> None:
+    """Upvote, or take it back."""
+    actions.set_vote(by=member, target=thread, on=is_on(request))
+
+
+@thread_act
+def resolve_thread(request: SignedInRequest, member: Member, thread: Thread) -> str:
+    """Mark as settled, or open again."""
+    actions.set_resolved(by=member, thread=thread, resolved=is_on(request))
+    return "Marked as resolved." if is_on(request) else "Open again."
+
+
+@thread_act
+def pin_thread(request: SignedInRequest, member: Member, thread: Thread) -> str:
+    """Keep at the top of the list, or let go."""
+    actions.set_pinned(by=member, thread=thread, pinned=is_on(request))
+    return "Pinned to the top of the list." if is_on(request) else "No longer pinned."
+
+
+@thread_act
+def lock_thread(request: SignedInRequest, member: Member, thread: Thread) -> str:
+    """Close for replies, or open again."""
+    actions.set_locked(by=member, thread=thread, locked=is_on(request))
+    return "Locked: only staff can reply now." if is_on(request) else "Unlocked."
+
+
+@thread_act
+def delete_thread(request: SignedInRequest, member: Member, thread: Thread) -> None:
+    """Delete; the page it leads to offers to undo it."""
+    actions.delete_thread(by=member, thread=thread)
+
+
+@thread_act
+def restore_thread(request: SignedInRequest, member: Member, thread: Thread) -> str:
+    """Undo a deletion."""
+    actions.restore_thread(by=member, thread=thread)
+    return "The thread is back."

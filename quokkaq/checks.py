@@ -1,0 +1,36 @@
+"""System checks: what `manage.py check` says about a configuration that would surprise later."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Tags, Warning, register
+
+
+@register(Tags.security, deploy=True)
+def check_backups_leave_the_machine(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """A backup on the disk it backs up is lost with it."""
+    if settings.BACKUP_BUCKET_NAME:
+        return []
+    return [
+        Warning(
+            "Backups stay on this machine's disk.",
+            hint="Set BACKUP_BUCKET_NAME to a private S3 bucket.",
+            id="quokkaq.W001",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)
+def check_metrics_are_guarded(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Without a token `/metrics` answers 404, and nobody would be told when something breaks."""
+    if len(settings.METRICS_TOKEN) >= 16:
+        return []
+    return [
+        Warning(
+            "METRICS_TOKEN is missing or shorter than 16 characters: /metrics is off or easy to guess.",
+            hint="Set METRICS_TOKEN and give it to Prometheus as the bearer token.",
+            id="quokkaq.W002",
+        )
+    ]

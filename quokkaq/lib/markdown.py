@@ -1,0 +1,184 @@
+"""Markdown with highlighted code and LaTeX math, rendered and sanitised once, when it is written.
+
+markdown-it-py parses, Pygments colours code, math-core turns LaTeX into MathML, and nh3 decides what is left:
+whatever the steps before produce, only the elements and attributes named here reach a page. Nothing inline (styles,
+scripts) survives, so pages keep a strict content security policy.
+"""
+
+import re
+from collections.abc import MutableMapping, Sequence
+from functools import cache
+from typing import Any
+
+import nh3
+from markdown_it import MarkdownIt
+from markdown_it.common.utils import escapeHtml
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+from markdown_it.utils import OptionsDict
+from math_core import LatexError, LatexToMathML
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_by_name
+from pygments.util import ClassNotFound
+
+# Raise it when the output for the same source changes: stored HTML of an older version is rendered again.
+RENDERER_VERSION = 1
+
+_MATHML = (
+    "math mrow mi mn mo ms mtext mspace mfrac msqrt mroot mstyle merror mpadded mphantom msub msup msubsup "
+    "munder mover munderover mmultiscripts mprescripts none mtable mtr mtd menclose"
+).split()
+_HTML = (
+    "p br hr h3 h4 h5 h6 strong em s del blockquote ul ol li a code pre span div table thead tbody tr th td kbd sub sup"
+).split()
+_MATH_ATTRIBUTES = {
+    "display", "displaystyle", "scriptlevel", "lspace", "rspace", "stretchy", "symmetric", "minsize", "maxsize",
+    "form", "fence", "separator", "largeop", "movablelimits", "linethickness", "accent", "accentunder", "mathvariant",
+    "width", "height", "depth", "voffset", "notation", "columnspan", "rowspan",
+}  # fmt: skip
+
+# What math-core and Markdown tables say with style attributes, said with classes of components.css.
+_STYLE_CLASSES = (
+    (re.compile(r"text-align:\s*left"), "align-left"),
+    (re.compile(r"text-align:\s*right"), "align-right"),
+    (re.compile(r"text-align:\s*center"), "align-center"),
+    (re.compile(r"border-right"), "rule-after"),
+    (re.compile(r"border-left"), "rule-before"),
+    (re.compile(r"width:\s*100%"), "fill"),
+    (re.compile(r"(?<!-)width:\s*50%"), "half"),
+)
+_STYLE = re.compile(r'\sstyle="([^"]*)"')
+
+
+def render(source: str) -> str:
+    """Return safe HTML for Markdown written by a person. Headings start at level 3: the page owns levels 1 and 2."""
+    return _sanitise(_parser().render(source))
+
+
+def _sanitise(html: str) -> str:
+    return nh3.clean(
+        html,
+        tags={*_HTML, *_MATHML},
+        attributes={
+            "a": {"href", "title"},
+            "ol": {"start"},
+            "div": {"tabindex", "role", "aria-label"},
+            **{tag: _MATH_ATTRIBUTES for tag in _MATHML},
+        },
+        allowed_classes={
+            "div": {"code", "table-scroll", "math-block"},
+            "span": {"math-error", *_pygments_classes()},
+            "code": {"math-error"},
+            "th": {"align-left", "align-right", "align-center"},
+            "td": {"align-left", "align-right", "align-center"},
+            "mtd": {"align-left", "align-right", "align-center", "rule-after", "rule-before", "half"},
+            "mtable": {"fill"},
+        },
+        url_schemes={"http", "https", "mailto"},
+        link_rel="nofollow ugc noopener noreferrer",
+    )
+
+
+@cache
+def _pygments_classes() -> frozenset[str]:
+    from pygments.token import STANDARD_TYPES
+
+    return frozenset(name for name in STANDARD_TYPES.values() if name)
+
+
+@cache
+def _latex() -> LatexToMathML:
+    return LatexToMathML(pretty_print="never", fancy_error=False)
+
+
+@cache
+def _parser() -> MarkdownIt:
+    # html=False: tags in the source are shown as text, so people can write about `<div>` without losing it.
+    parser = MarkdownIt("commonmark", {"html": False, "linkify": False, "typographer": False})
+    parser.enable(["table", "strikethrough"])
+    parser.use(dollarmath_plugin, allow_labels=False, allow_space=False, allow_digits=False, double_inline=True)
+    for rule in (_image, _fence, _code_block, _table_open, _table_close, _heading_open, _heading_close):
+        parser.add_render_rule(rule.__name__.removeprefix("_"), rule)
+    for name in ("math_inline", "math_inline_double", "math_block"):
+        parser.add_render_rule(name, _math)
+    for name in ("th_open", "td_open"):
+        parser.add_render_rule(name, _cell_open)
+    return parser
+
+
+Tokens = Sequence[Token]
+Env = MutableMapping[str, Any]
+
+
+def _math(self: RendererHTML, tokens: Tokens, index: int, options: OptionsDict, env: Env) -> str:
+    token = tokens[index]
+    display = token.type != "math_inline"
+    try:
+        mathml = _latex().convert_with_local_state(token.content, displaystyle=display)
+    except LatexError:
+        return f'<code class="math-error">{escapeHtml(token.content)}</code>'
+    mathml = _STYLE.sub(_classes_for_style, mathml)
+    if not display:
+        return mathml
+    mathml = mathml.replace("<math", '<math display="block"', 1)
+    return f'<div class="math-block" tabindex="0" role="group" aria-label="Formula">{mathml}</div>'
+
+
+def _classes_for_style(match: re.Match[str]) -> str:
+    classes = [name for pattern, name in _STYLE_CLASSES if pattern.search(match.group(1))]
+    return f' class="{" ".join(classes)}"' if classes else ""
+
+
+def _image(self: RendererHTML, tokens: Tokens, index: int, options: OptionsDict, env: Env) -> str:
+    # An image from another host would tell that host who reads: show a link instead.
+    token = tokens[index]
+    source = escapeHtml(str(token.attrGet("src") or ""))
+    label = escapeHtml(token.content) or "image"
+    return f'<a href="{source}">{label}</a>'
+
+
+def _fence(self: RendererHTML, tokens: Tokens, index: int, options: OptionsDict, env: Env) -> str:
+    language = tokens[index].info.strip().split(" ")[0].lower()
+    return _code(tokens[index].content, language)
+
+
+def _code_block(self: RendererHTML, tokens: Tokens, index: int, options: OptionsDict, env: Env) -> str:
+    return _code(tokens[index].content, "")
+
+
+def _code(content: str, language: str) -> str:
+    try:
+        lexer = get_lexer_by_name(language) if language else None
+    except ClassNotFound:
+        lexer = None
+    inner = highlight(content, lexer, HtmlFormatter(nowrap=True)) if lexer else escapeHtml(content)
+    return f'<div class="code" tabindex="0" role="group" aria-label="Code"><pre><code>{inner}</code></pre></div>\n'
+
+
+def _table_open(self: RendererHTML, tokens: Tokens, index: int, options: OptionsDict, env: Env) -> str:
+    return '<div class="table-scroll" tabindex="0" role="group" aria-label="Table"><table>\n'
+
+
+def _table_close(self: RendererHTML, tokens: Tokens, index: int, options: OptionsDict, env: Env) -> str:
+    return "</table></div>\n"
+
+
+def _cell_open(self: RendererHTML, tokens: Tokens, index: int, options: OptionsDict, env: Env) -> str:
+    token = tokens[index]
+    style = str(token.attrGet("style") or "")
+    classes = [name for pattern, name in _STYLE_CLASSES if pattern.search(style)]
+    return f'<{token.tag} class="{" ".join(classes)}">' if classes else f"<{token.tag}>"
+
+
+def _heading_open(self: RendererHTML, tokens: Tokens, index: int, options: OptionsDict, env: Env) -> str:
+    return f"<{_heading_tag(tokens[index])}>"
+
+
+def _heading_close(self: RendererHTML, tokens: Tokens, index: int, options: OptionsDict, env: Env) -> str:
+    return f"</{_heading_tag(tokens[index])}>\n"
+
+
+def _heading_tag(token: Token) -> str:
+    return f"h{min(6, int(token.tag[1]) + 2)}"

@@ -1,0 +1,20 @@
+"""The address book: what lies where. Each route's access policy is stated in tests/quokkaq/test_route_policies.py."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+from quokkaq.lib.health import ReadinessView, live, ping
+from quokkaq.lib.metrics import metrics
+
+urlpatterns = [
+    path("health", live, name="health"),
+    path("api/v1/ready", ReadinessView.as_view(), name="ready"),
+    path("api/v1/ping", ping, name="ping"),
+    path("metrics", metrics, name="metrics"),
+    path("admin/", admin.site.urls),
+    path("", include("accounts.urls")),
+    path("c/<slug:slug>/", include("ai_answers.urls")),
+    path("c/<slug:slug>/", include("forum.urls")),
+]
+
+handler500 = "quokkaq.views.server_error"
