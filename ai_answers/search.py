@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from django.db import connection
 from django.db.models import Avg, Count
+from django.db.models.functions import Length
 
 from accounts.access import Member
 from ai_answers.models import SEARCH_LANGUAGE, Passage
@@ -21,8 +22,9 @@ from ai_answers.querysets import PassageQuerySet
 
 K1 = 1.2
 B = 0.75
-# A word of the title says more about what is asked than one of the story around it.
-TITLE_WEIGHT = 2.0
+# A word of the title says more about what is asked than one of the story around it, and there are fewer of them.
+TITLE_WEIGHT = 3.0
+BODY_WEIGHT = 0.5
 BODY_CHARACTERS = 1500
 
 
@@ -36,23 +38,24 @@ class Question:
 
 @dataclass(frozen=True)
 class ScoredPassage:
-    """A passage and how well it fits."""
+    """A passage, how well it fits, and the length in characters of the version it stands in."""
 
     passage: Passage
     score: float
+    document_length: int
 
 
 @dataclass(frozen=True)
 class Retrieval:
     """Passages, best first, with what an engine needs to weigh them.
 
-    `idf` maps each lexeme of the question to its inverse document frequency in the course; `title_lexemes` are those of
-    the title.
+    `weights` says how much each lexeme of the question counts (inverse document frequency in the course, times where it
+    stands); `asked` are the lexemes of the title with their inverse document frequency alone.
     """
 
     passages: Sequence[ScoredPassage]
-    idf: Mapping[str, float]
-    title_lexemes: frozenset[str]
+    weights: Mapping[str, float]
+    asked: Mapping[str, float]
 
 
 def retrieve(question: Question, *, member: Member, limit: int = 8) -> Retrieval:
@@ -61,26 +64,26 @@ def retrieve(question: Question, *, member: Member, limit: int = 8) -> Retrieval
     Four queries at any size; scores are BM25 sums, comparable within one call only.
     """
     title, body = analyse([question.title, question.body[:BODY_CHARACTERS]])
-    weights = Counter({lexeme: TITLE_WEIGHT for lexeme in title})
-    for lexeme in body:
-        weights[lexeme] += 1.0
+    places = {lexeme: TITLE_WEIGHT * (lexeme in title) + BODY_WEIGHT * (lexeme in body) for lexeme in title | body}
     visible = Passage.objects.visible_to(member).current()
     documents, mean_length = _corpus_size(visible)
-    matches = _term_counts(visible, list(weights))
+    matches = _term_counts(visible, list(places))
     frequencies = Counter(lexeme for counts, _ in matches.values() for lexeme in counts)
-    idf = {lexeme: inverse_document_frequency(documents, frequencies[lexeme]) for lexeme in weights}
+    idf = {lexeme: inverse_document_frequency(documents, frequencies[lexeme]) for lexeme in places}
+    weights = {lexeme: place * idf[lexeme] for lexeme, place in places.items()}
     scores = {
         passage_id: sum(
-            weights[lexeme] * idf[lexeme] * saturation(count, length, mean_length) for lexeme, count in counts.items()
+            weights[lexeme] * saturation(count, length, mean_length) for lexeme, count in counts.items()
         )
         for passage_id, (counts, length) in matches.items()
     }
     best = sorted(scores, key=lambda passage_id: (-scores[passage_id], passage_id))[:limit]
-    found = {p.pk: p for p in visible.filter(pk__in=best).select_related("version__material").defer("search", "version__text")}
+    rows = visible.filter(pk__in=best).annotate(document_length=Length("version__text"))
+    found = {p.pk: p for p in rows.select_related("version__material").defer("search", "version__text")}
     return Retrieval(
-        [ScoredPassage(found[passage_id], scores[passage_id]) for passage_id in best if passage_id in found],
-        idf,
-        frozenset(title),
+        [ScoredPassage(found[key], scores[key], found[key].document_length) for key in best if key in found],
+        weights,
+        {lexeme: idf[lexeme] for lexeme in title},
     )
 
 

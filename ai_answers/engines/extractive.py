@@ -1,7 +1,8 @@
 """The embedded engine: quotes the sentences that fit best, word for word, or abstains."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ai_answers.engines.base import Abstention, Claim, Composition
 from ai_answers.passages import Span, split_sentences
@@ -13,9 +14,13 @@ MIN_SENTENCE = 25
 MAX_SENTENCE = 700
 # Share of what is asked (words of the title, weighed by idf) that the best passage must be about.
 # Below it, what is found is usually another topic that shares a word. Measured in docs/adr/0004.
-MIN_COVERAGE = 0.55
+MIN_COVERAGE = 0.6
+# A title of few and common words (sum of idf below this) says too little to tell one topic from another.
+MIN_EVIDENCE = 4.5
 # A further quotation must be nearly as good as the first, or the answer gets longer and worse.
 MIN_RELATIVE_SCORE = 0.6
+# Ends like a sentence: leaves out grammar rules, table rows, and lead-ins to code (“For example:”).
+_COMPLETE = re.compile(r"[.!?][\"'”’)\]*_$]*\Z")
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,6 @@ class _Sentence:
     source: ScoredPassage
     span: Span
     score: float
-    lexemes: frozenset[str]
 
 
 class ExtractiveEngine:
@@ -46,12 +50,10 @@ class ExtractiveEngine:
 
     def coverage(self, retrieval: Retrieval) -> float:
         """Return the idf-weighted share (0-1) of the title's words that one passage holds, for the best of them."""
-        asked = {lexeme: retrieval.idf[lexeme] for lexeme in retrieval.title_lexemes} or dict(retrieval.idf)
-        total = sum(asked.values())
-        if not total:
-            return 0.0
+        total = max(sum(retrieval.asked.values()), MIN_EVIDENCE)
         texts = [f"{s.passage.heading}\n{s.passage.text}" for s in retrieval.passages[:PASSAGES_READ]]
-        return max(sum(asked[lexeme] for lexeme in asked if lexeme in found) / total for found in analyse(texts))
+        held = (sum(idf for word, idf in retrieval.asked.items() if word in found) for found in analyse(texts))
+        return max(held, default=0.0) / total
 
 
 def _scored_sentences(sources: Sequence[ScoredPassage], retrieval: Retrieval) -> list[_Sentence]:
@@ -60,6 +62,7 @@ def _scored_sentences(sources: Sequence[ScoredPassage], retrieval: Retrieval) ->
         for source in sources
         for span in split_sentences(source.passage.text)
         if MIN_SENTENCE <= span.end - span.start <= MAX_SENTENCE
+        and _COMPLETE.search(source.passage.text, span.start, span.end)
     ]
     if not candidates:
         return []
@@ -67,25 +70,26 @@ def _scored_sentences(sources: Sequence[ScoredPassage], retrieval: Retrieval) ->
     best_passage = sources[0].score or 1.0
     sentences = []
     for (source, span), lexemes in zip(candidates, analysed, strict=True):
-        shared = frozenset(lexeme for lexeme in lexemes if lexeme in retrieval.idf)
-        weight = sum(retrieval.idf[lexeme] * (2 if lexeme in retrieval.title_lexemes else 1) for lexeme in shared)
+        weight = sum(retrieval.weights.get(lexeme, 0.0) for lexeme in lexemes)
         # The passage around it counts too: a sentence that shares words by chance stands in a passage that doesn't fit.
-        sentences.append(_Sentence(source, span, weight * (0.5 + 0.5 * source.score / best_passage), shared))
+        sentences.append(_Sentence(source, span, weight * (0.5 + 0.5 * source.score / best_passage)))
     return sentences
 
 
 def _choose(sentences: list[_Sentence]) -> list[_Sentence]:
-    """Return the best sentence and up to three more that are nearly as good and not about less, in reading order."""
-    ranked = sorted(sentences, key=lambda s: -s.score)
-    if not ranked or ranked[0].score <= 0:
-        return []
-    best = ranked[0]
-    chosen = [best]
-    for sentence in ranked[1:]:
-        if len(chosen) == MAX_QUOTATIONS or sentence.score < MIN_RELATIVE_SCORE * best.score:
-            break
-        if all(_text(sentence) != _text(other) for other in chosen):
-            chosen.append(sentence)
+    """Return the best sentence and up to three more that are nearly as good, in reading order.
+
+    Where several sources say the same words, the shortest source is quoted: it is the one about just this.
+    """
+    unique: dict[str, _Sentence] = {}
+    best = max((sentence.score for sentence in sentences), default=0.0)
+    for sentence in sorted(sentences, key=lambda s: (s.source.document_length, -s.score)):
+        text = " ".join(_text(sentence).split())
+        if text in unique:
+            sentence = replace(unique[text], score=max(unique[text].score, sentence.score))
+        unique[text] = sentence
+    ranked = sorted(unique.values(), key=lambda s: -s.score)[:MAX_QUOTATIONS]
+    chosen = [sentence for sentence in ranked if 0 < best * MIN_RELATIVE_SCORE <= sentence.score]
     return sorted(chosen, key=lambda s: (-s.source.score, s.span.start))
 
 
@@ -104,8 +108,12 @@ def _body(claims: Sequence[Claim]) -> str:
     markers: dict[str, list[str]] = {}
     for number, claim in enumerate(claims, start=1):
         markers.setdefault(claim.passage.version.material.title, []).append(f"[{number}]")
-    parts = [f"“{_escaped(title)}” says {' and '.join(numbers)}" for title, numbers in markers.items()]
+    parts = [f"“{_escaped(title)}” says {_listed(numbers)}" for title, numbers in markers.items()]
     return f"In the course materials, {'; '.join(parts)}."
+
+
+def _listed(items: Sequence[str]) -> str:
+    return f"{', '.join(items[:-1])} and {items[-1]}" if len(items) > 1 else items[0]
 
 
 def _escaped(title: str) -> str:

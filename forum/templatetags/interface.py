@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString, mark_safe
 from accounts.access import Member
 from forum import access
 from forum.models import Byline, Post, Thread, Writing
+from quokkaq.lib.markdown import render
 
 register = template.Library()
 
@@ -97,3 +98,9 @@ def may(act: str, member: Member, writing: Thread | Post) -> bool:
 def endorsed_by(post: Post, member: Member) -> bool:
     """Tell whether the member has endorsed the post (endorsements are prefetched)."""
     return any(endorsement.endorser_id == member.user.pk for endorsement in post.endorsements.all())
+
+
+@register.filter
+def rendered(source: str) -> SafeString:
+    """Return Markdown from a course material as HTML; `render` sanitises."""
+    return mark_safe(render(source))  # noqa: S308

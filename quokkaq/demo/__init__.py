@@ -132,7 +132,7 @@ def _import_python_reference(by: Member) -> None:
     topics: dict[str, str] = import_module("pydoc_data.topics").topics
     titles: set[str] = set()
     for name, text in sorted(topics.items()):
-        title = text.strip().split("\n", 1)[0].strip('"* ')[:180] or name
+        title = text.strip().split("\n", 1)[0].replace('"', "").strip("* ")[:180] or name
         if title in titles:
             title = f"{title} ({name})"
         titles.add(title)

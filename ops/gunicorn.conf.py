@@ -1,0 +1,78 @@
+"""How gunicorn serves QuokkaQ: `gunicorn -c ops/gunicorn.conf.py quokkaq.wsgi`. `.env.example` explains the variables."""
+
+import sys
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(BASE_DIR))
+
+from quokkaq.env import Environment  # noqa: E402 (found through the line above)
+from quokkaq.lib.logs import logging_config  # noqa: E402
+
+env = Environment(BASE_DIR)
+
+chdir = str(BASE_DIR)
+bind = f"{env.text('HOST', '127.0.0.1')}:{env.number('PORT', 8000, least=1)}"
+workers = env.number("WEB_WORKERS", 2, least=1)
+threads = env.number("WEB_THREADS", 4, least=1)
+worker_class = "gthread"
+# No preload: a database pool opened before the fork would hang in the workers.
+preload_app = False
+timeout = 30
+graceful_timeout = 30
+keepalive = 5
+max_requests = 2000
+max_requests_jitter = 200
+# A disk that stalls must not look like a worker that hangs.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 (private files, made by gunicorn)
+control_socket_disable = True
+forwarded_allow_ips = env.text("FORWARDED_ALLOW_IPS", "127.0.0.1")
+limit_request_line = 4094
+limit_request_fields = 60
+limit_request_field_size = 8190
+
+# `quokkaq.lib.logs.AccessLogMiddleware` writes the access line, with user, route and request id.
+accesslog = None
+logconfig_dict = logging_config(
+    level=env.text("LOG_LEVEL", "INFO").upper(),
+    pretty=env.yes("LOG_PRETTY", default=not env.production and sys.stdout.isatty()),
+)
+
+metrics_directory = env.text("PROMETHEUS_MULTIPROC_DIR")
+env.complain()
+
+
+def on_starting(server: Any) -> None:
+    """Forget the numbers of the last run: Prometheus expects counters of a new process to begin at zero."""
+    if metrics_directory:
+        Path(metrics_directory).mkdir(parents=True, exist_ok=True)
+        for file in Path(metrics_directory).glob("*.db"):
+            file.unlink()
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give the worker the lowest number that no living worker has."""
+    taken = {sibling.slot for sibling in server.WORKERS.values()}
+    worker.slot = next(number for number in count(1) if number not in taken)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Name the worker's metric files by its number instead of its process id.
+
+    A successor goes on in the files of the worker it replaces. By process id, each of the workers that `max_requests`
+    retires would leave its files behind, and `/metrics` would have to read all of them.
+    """
+    if metrics_directory:
+        from prometheus_client import values
+
+        values.ValueClass = values.MultiProcessValue(lambda: worker.slot)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Drop the gauges of a worker that ended; its counters stay."""
+    if metrics_directory:
+        from prometheus_client import multiprocess
+
+        multiprocess.mark_process_dead(worker.slot, path=metrics_directory)

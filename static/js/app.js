@@ -1,0 +1,30 @@
+// Small conveniences. Every page works without them.
+document.documentElement.classList.add("has-script");
+
+// A form marked so is sent once: the second click of a double click does nothing. (The server knows as well.)
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.matches("[data-submit-once]")) return;
+  if (form.dataset.sent) {
+    event.preventDefault();
+    return;
+  }
+  form.dataset.sent = "yes";
+});
+
+// Coming back with the browser's Back button shows the form as it was left: it may be sent again.
+window.addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("[data-sent]")) delete form.dataset.sent;
+});
+
+// A text box grows with its text.
+const grow = (box) => {
+  box.style.blockSize = "auto";
+  box.style.blockSize = `${box.scrollHeight + 2}px`;
+};
+document.addEventListener("input", (event) => {
+  if (event.target.matches("textarea[data-grow]")) grow(event.target);
+});
+
+// After a refused form, start where the problem is said.
+document.querySelector(".error-summary[tabindex]")?.focus();
