@@ -1,5 +1,6 @@
-"""How gunicorn serves QuokkaQ: `gunicorn -c ops/gunicorn.conf.py quokkaq.wsgi`. `.env.example` explains the variables."""
+"""How gunicorn serves QuokkaQ: `gunicorn -c ops/gunicorn.conf.py quokkaq.wsgi`. Variables: see `.env.example`."""
 
+import logging
 import sys
 from itertools import count
 from pathlib import Path
@@ -40,6 +41,9 @@ logconfig_dict = logging_config(
     pretty=env.yes("LOG_PRETTY", default=not env.production and sys.stdout.isatty()),
 )
 
+# Warnings of Python become log lines, else they would be the only ones that aren't JSON.
+logging.captureWarnings(True)
+
 metrics_directory = env.text("PROMETHEUS_MULTIPROC_DIR")
 env.complain()
 
@@ -67,7 +71,7 @@ def post_fork(server: Any, worker: Any) -> None:
     if metrics_directory:
         from prometheus_client import values
 
-        values.ValueClass = values.MultiProcessValue(lambda: worker.slot)
+        values.ValueClass = values.MultiProcessValue(lambda: worker.slot)  # type: ignore[no-untyped-call]
 
 
 def child_exit(server: Any, worker: Any) -> None:
@@ -75,4 +79,4 @@ def child_exit(server: Any, worker: Any) -> None:
     if metrics_directory:
         from prometheus_client import multiprocess
 
-        multiprocess.mark_process_dead(worker.slot, path=metrics_directory)
+        multiprocess.mark_process_dead(worker.slot, path=metrics_directory)  # type: ignore[no-untyped-call]

@@ -1,5 +1,6 @@
 """Template tags every page uses: icons, times, and questions to the access rules."""
 
+import textwrap
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -104,3 +105,10 @@ def endorsed_by(post: Post, member: Member) -> bool:
 def rendered(source: str) -> SafeString:
     """Return Markdown from a course material as HTML; `render` sanitises."""
     return mark_safe(render(source))  # noqa: S308
+
+
+@register.filter
+def has_layout(quote: str) -> bool:
+    """Tell whether line breaks of a plain text mean something: some line stands further in than the first."""
+    lines = [line for line in textwrap.dedent(quote).splitlines() if line.strip()]
+    return any(line.startswith((" ", "\t")) for line in lines)

@@ -1,0 +1,77 @@
+# `make run` runs QuokkaQ with its demo, `make test` runs its tests. Both install what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+
+.DEFAULT_GOAL := help
+.PHONY: help run serve worker test lint format lock services screenshots clean
+
+help:
+	@echo "make run          the demo on http://localhost:8000/ (PORT=, DATABASE_URL= are honoured)"
+	@echo "make test         all tests"
+	@echo "make lint         style, types, import contract, templates, migrations, deploy checks"
+	@echo "make serve        the web server as in production (settings from the environment)"
+	@echo "make worker       the task worker"
+	@echo "make screenshots  the pictures of docs/images, from a running demo"
+	@echo "make lock         pin requirements*.txt again from requirements*.in"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "QuokkaQ needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
+	@echo "Making $(VENV) …"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python can't make virtual environments here. On Debian: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.run: requirements.txt | $(BIN)/python
+	@echo "Installing requirements.txt …"
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.run
+	@echo "Installing requirements-dev.txt …"
+	@$(PIP) -r requirements-dev.txt
+	@touch $@
+
+run: $(VENV)/.run
+	@QUOKKAQ_MODE=$${QUOKKAQ_MODE:-demo} $(BIN)/python manage.py run_demo
+
+serve: $(VENV)/.run
+	@$(BIN)/python manage.py collectstatic --noinput --verbosity 0
+	@exec $(BIN)/gunicorn -c ops/gunicorn.conf.py quokkaq.wsgi
+
+worker: $(VENV)/.run
+	@exec $(BIN)/python manage.py procrastinate worker
+
+services:
+	@sh ops/test-services.sh
+
+test: $(VENV)/.dev services
+	@QUOKKAQ_MODE=test $(BIN)/python -m pytest
+	@$(BIN)/coverage report --include='*/access.py,*/actions.py,*/actions/*.py,*/querysets.py,ai_answers/citations.py' --fail-under=100 --skip-covered
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/djade --check --target-version 5.2 $$(git ls-files 'templates/*.html')
+	@$(BIN)/lint-imports
+	@QUOKKAQ_MODE=test $(BIN)/mypy .
+	@QUOKKAQ_MODE=test $(BIN)/python manage.py makemigrations --check --dry-run
+	@sh ops/check-deploy.sh $(BIN)/python
+	@$(BIN)/yamllint --strict ops
+	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml accounts forum ai_answers quokkaq
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@$(BIN)/djade --target-version 5.2 $$(git ls-files 'templates/*.html') || true
+
+lock:
+	@command -v uv >/dev/null || { echo "Install uv first: pip install uv"; exit 1; }
+	@for file in requirements requirements-dev; do \
+		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url $$file.in -o $$file.txt; \
+	done
+
+screenshots: $(VENV)/.dev services
+	@$(BIN)/python ops/screenshots.py
+
+clean:
+	rm -rf $(VENV) .local staticfiles

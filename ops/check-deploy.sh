@@ -1,0 +1,11 @@
+#!/bin/sh
+# `manage.py check --deploy` as production would start: every warning counts. $1: the Python to use.
+set -eu
+
+QUOKKAQ_MODE=production \
+SECRET_KEY="$("$1" -c 'import secrets; print(secrets.token_urlsafe(64))')" \
+ALLOWED_HOSTS=forum.example.edu \
+DATABASE_URL=postgres://quokkaq:unused@127.0.0.1:5432/quokkaq \
+METRICS_TOKEN="$("$1" -c 'import secrets; print(secrets.token_urlsafe(32))')" \
+BACKUP_BUCKET_NAME=backups \
+"$1" manage.py check --deploy --fail-level WARNING

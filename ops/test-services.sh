@@ -1,0 +1,18 @@
+#!/bin/sh
+# Install what tests need beyond Python packages: a browser and a Redis server, from Debian.
+set -eu
+
+missing=""
+command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || missing="$missing chromium"
+command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
+[ -z "$missing" ] && exit 0
+
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    echo "Installing$missing …"
+    if apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null; then
+        exit 0
+    fi
+fi
+echo "Not installed here:$missing"
+echo "The tests that need them are skipped and say so. To run them: sudo apt-get install$missing"
+[ -z "${CI:-}" ] || { echo "CI allows no skip."; exit 1; }

@@ -1,0 +1,209 @@
+"""Who may reach what: every route of the URLconf states its policy here, and every persona is tried on it."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from forum import actions
+from forum.models import Thread
+from tests import factories
+from tests.factories import World
+
+PUBLIC, SIGNED_IN, COURSE, STAFF, GUARDED = "public", "signed in", "course", "staff", "guarded"
+
+POLICIES = {
+    "health": PUBLIC,
+    "ready": PUBLIC,
+    "ping": PUBLIC,
+    "metrics": GUARDED,
+    "accounts:home": PUBLIC,
+    "accounts:sign-in": PUBLIC,
+    "accounts:sign-out": PUBLIC,
+    "accounts:courses": SIGNED_IN,
+    "accounts:profile": SIGNED_IN,
+    "accounts:change-avatar": SIGNED_IN,
+    "accounts:avatar": SIGNED_IN,
+    "forum:list": COURSE,
+    "forum:ask": COURSE,
+    "forum:preview": COURSE,
+    "forum:thread": COURSE,
+    "forum:edit-thread": COURSE,
+    "forum:thread-history": COURSE,
+    "forum:vote-thread": COURSE,
+    "forum:resolve-thread": COURSE,
+    "forum:pin-thread": STAFF,
+    "forum:lock-thread": STAFF,
+    "forum:delete-thread": COURSE,
+    "forum:restore-thread": COURSE,
+    "forum:reply": COURSE,
+    "forum:comment": COURSE,
+    "forum:edit-post": COURSE,
+    "forum:post-history": COURSE,
+    "forum:vote-post": COURSE,
+    "forum:endorse-post": STAFF,
+    "forum:accept-post": COURSE,
+    "forum:delete-post": COURSE,
+    "forum:restore-post": COURSE,
+    "ai_answers:answer": COURSE,
+    "ai_answers:endorse-answer": STAFF,
+    "ai_answers:retry-answer": COURSE,
+    "ai_answers:materials": COURSE,
+    "ai_answers:material": COURSE,
+    "ai_answers:add-material": STAFF,
+    "ai_answers:add-version": STAFF,
+}
+# GET answers 405 there, also to those who may POST.
+POST_ONLY_FOR_STAFF = {"forum:pin-thread", "forum:lock-thread", "forum:endorse-post", "ai_answers:endorse-answer"}
+
+
+def routes(resolver: URLResolver, namespace: str = "") -> Iterator[tuple[str, URLPattern]]:
+    for pattern in resolver.url_patterns:
+        if isinstance(pattern, URLResolver):
+            if pattern.namespace == "admin":
+                continue
+            inner = f"{pattern.namespace}:" if pattern.namespace else ""
+            yield from routes(pattern, namespace + inner)
+        else:
+            yield f"{namespace}{pattern.name}", pattern
+
+
+ROUTES = dict(routes(get_resolver()))
+
+
+@pytest.fixture
+def places(world: World) -> dict[str, object]:
+    """An object for every parameter a route can have."""
+    sam, tim = world.member("sam"), world.member("tim")
+    answer = factories.make_answer(sam, tim)
+    post = factories.make_post(sam, answer.thread)
+    return {
+        "slug": world.course.slug,
+        "number": answer.thread.number,
+        "post_id": post.pk,
+        "material_id": answer.citations.get(number=1).version.material_id,
+        "person_id": world.user("sam").pk,
+    }
+
+
+def address(name: str, places: dict[str, object]) -> str:
+    parameters = {key: places[key] for key in get_parameters(name)}
+    return reverse(name, kwargs=parameters)
+
+
+def get_parameters(name: str) -> set[str]:
+    """Return every parameter of a route, those of the routes it is included from too."""
+    *_, possibilities = [get_resolver()]
+    for namespace in name.split(":")[:-1]:
+        prefix, resolver = get_resolver().namespace_dict[namespace]
+        inner = next(params for params, *_ in resolver.reverse_dict.getlist(name.split(":")[-1]))[0][1]
+        return {*inner, *(["slug"] if "slug" in str(prefix) else [])}
+    return set()
+
+
+def test_every_route_states_its_policy() -> None:
+    assert set(ROUTES) == set(POLICIES)
+
+
+IN_COURSE = sorted(name for name, policy in POLICIES.items() if policy in (COURSE, STAFF))
+
+
+@pytest.mark.parametrize("name", sorted(name for name, policy in POLICIES.items() if policy not in (PUBLIC, GUARDED)))
+def test_strangers_are_asked_to_sign_in(name: str, places: dict[str, object]) -> None:
+    url = address(name, places)
+    for method in ("get", "post"):
+        response = getattr(Client(), method)(url)
+        assert response.status_code == 302, (method, response.status_code)
+        assert response["Location"].startswith(reverse("accounts:sign-in"))
+
+
+@pytest.mark.parametrize("persona", ["eve", "pat", "dana"])
+@pytest.mark.parametrize("name", IN_COURSE)
+def test_outside_the_course_there_is_nothing(name: str, persona: str, places: dict[str, object], world: World) -> None:
+    client = Client()
+    client.force_login(world.user(persona))
+    url = address(name, places)
+    if persona == "eve" and name in ("forum:list", "forum:ask", "forum:preview", "ai_answers:materials", "ai_answers:add-material"):
+        # Her own institution has a course with the same slug: she sees hers, and nothing of this one.
+        body = client.get(url).content.decode()
+        assert "Surname-sam" not in body
+        assert "default parameter" not in body
+        return
+    allowed = {404, 405}  # a page that takes no GET says so to everybody
+    assert client.get(url).status_code in allowed
+    assert client.post(url).status_code in allowed
+    assert 404 in (client.get(url).status_code, client.post(url).status_code)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, policy in POLICIES.items() if policy == STAFF))
+def test_students_cannot_do_what_staff_do(name: str, places: dict[str, object], world: World) -> None:
+    client = Client()
+    client.force_login(world.user("noor"))
+    assert client.post(address(name, places)).status_code == 403
+
+
+@pytest.mark.parametrize("persona", ["sam", "tim", "ada"])
+@pytest.mark.parametrize("name", IN_COURSE)
+def test_members_reach_their_pages(name: str, persona: str, places: dict[str, object], world: World) -> None:
+    if POLICIES[name] == STAFF and persona == "sam":
+        return
+    client = Client()
+    client.force_login(world.user(persona))
+    url = address(name, places)
+    if name == "forum:restore-thread":
+        actions.delete_thread(by=world.member("sam"), thread=Thread.objects.get(number=places["number"]))
+    response = client.get(url)
+    if response.status_code == 405:
+        response = client.post(url, {"body": ""})
+    assert response.status_code in {200, 302, 403, 422}
+    if response.status_code == 403:
+        # One can't vote for oneself; nothing has failed or is deleted that could be retried or restored.
+        assert name in {"forum:vote-post", "forum:vote-thread", "ai_answers:retry-answer", "forum:restore-post"}
+
+
+THREAD_ROUTES = sorted(name for name in IN_COURSE if "number" in str(ROUTES[name].pattern))
+
+
+@pytest.mark.parametrize("name", THREAD_ROUTES)
+@pytest.mark.parametrize("state", ["private", "deleted"])
+def test_a_private_or_deleted_thread_is_nothing_to_classmates(
+    name: str, state: str, places: dict[str, object], world: World
+) -> None:
+    thread = Thread.objects.get(number=places["number"])
+    if state == "private":
+        Thread.objects.update(visibility="staff")
+    else:
+        actions.delete_thread(by=world.member("sam"), thread=thread)
+    client = Client()
+    client.force_login(world.user("noor"))
+    url = address(name, places)
+    assert client.get(url).status_code in {404, 405}
+    assert client.post(url).status_code in {404, 405}
+    missing = address(name, places | {"number": 9999})
+    assert client.post(url).content == client.post(missing).content or client.post(url).status_code == 405
+
+
+def test_foreign_and_missing_look_the_same(places: dict[str, object], world: World) -> None:
+    client = Client()
+    client.force_login(world.user("pat"))
+    foreign = client.get(address("forum:thread", places))
+    missing = client.get(address("forum:thread", places | {"slug": "no-such-course"}))
+    assert foreign.status_code == missing.status_code == 404
+    assert foreign.content == missing.content
+
+
+def test_admin_is_closed_to_students(world: World) -> None:
+    client = Client()
+    client.force_login(world.user("sam"))
+    response = client.get("/admin/forum/thread/")
+    assert response.status_code == 302
+    assert "/admin/login/" in response["Location"]
+
+
+def test_a_picture_is_nothing_to_those_who_share_no_course(world: World) -> None:
+    client = Client()
+    client.force_login(world.user("eve"))
+    assert client.get(reverse("accounts:avatar", args=[world.user("sam").pk])).status_code == 404
+    assert client.get(reverse("accounts:avatar", args=[uuid.uuid4()])).status_code == 404
