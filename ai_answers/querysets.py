@@ -47,11 +47,13 @@ class AnswerQuerySet(models.QuerySet["Answer"]):
         return self.filter(thread__in=Thread.objects.visible_to(member))
 
     def with_citations(self) -> "AnswerQuerySet":
-        """Load citations with their source and endorsements with their names: three more queries at any number."""
-        from ai_answers.models import Citation
+        """Load citations with their source and endorsements with their names: two more queries at any number."""
+        from ai_answers.models import AnswerEndorsement, Citation
 
-        citations = Citation.objects.with_source()
-        return self.prefetch_related(Prefetch("citations", citations), "endorsements__endorser")
+        endorsements = AnswerEndorsement.objects.select_related("endorser")
+        return self.prefetch_related(
+            Prefetch("citations", Citation.objects.with_source()), Prefetch("endorsements", endorsements)
+        )
 
 
 class CitationQuerySet(models.QuerySet["Citation"]):

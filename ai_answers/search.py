@@ -26,6 +26,9 @@ B = 0.75
 TITLE_WEIGHT = 3.0
 BODY_WEIGHT = 0.5
 BODY_CHARACTERS = 1500
+# A course with a handful of passages can't tell which words are rare. It is counted as if so many passages about
+# something else stood beside it; in a large course they change nothing.
+BACKGROUND_PASSAGES = 200
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def retrieve(question: Question, *, member: Member, limit: int = 8) -> Retrieval
     documents, mean_length = _corpus_size(visible)
     matches = _term_counts(visible, list(places))
     frequencies = Counter(lexeme for counts, _ in matches.values() for lexeme in counts)
-    idf = {lexeme: inverse_document_frequency(documents, frequencies[lexeme]) for lexeme in places}
+    idf = {lexeme: inverse_document_frequency(documents + BACKGROUND_PASSAGES, frequencies[lexeme]) for lexeme in places}
     weights = {lexeme: place * idf[lexeme] for lexeme, place in places.items()}
     scores = {
         passage_id: sum(

@@ -24,7 +24,7 @@ def require(allowed: bool) -> None:
 
 
 def get_thread(member: Member, number: int) -> Thread:
-    """Return a thread with its author, pseudonym, tags, and the member's vote and read mark. Two queries.
+    """Return a thread with its author, pseudonym, tags, and the member's vote and read mark. One query.
 
     A deleted thread is 404, except to those who could restore it.
     """

@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db import models
-from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models import Exists, OuterRef, Prefetch, Q, Subquery
+from django.db.models.functions import JSONObject
 
 from accounts.access import Member
 
@@ -41,8 +43,13 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
         return self.filter(~Exists(seen))
 
     def listed(self) -> "ThreadQuerySet":
-        """Join what a line of the thread list shows."""
-        return self.select_related("author", "pseudonym").prefetch_related("tags")
+        """Join what a line of the thread list shows; `tag_list` holds the tags as `{"slug": …, "name": …}`."""
+        from forum.models import Tag
+
+        tags = Tag.objects.filter(threads=OuterRef("pk")).order_by("name")
+        return self.select_related("author", "pseudonym").annotate(
+            tag_list=ArraySubquery(tags.values(json=JSONObject(slug="slug", name="name")))
+        )
 
 
 class PostQuerySet(models.QuerySet["Post"]):
@@ -57,12 +64,12 @@ class PostQuerySet(models.QuerySet["Post"]):
 
     def shown_to(self, member: Member) -> "PostQuerySet":
         """Return the posts a thread page needs, deleted ones as well (the page shows what they leave behind)."""
-        from forum.models import Vote
+        from forum.models import Endorsement, Vote
 
         return (
             self.filter(institution_id=member.course.institution_id)
             .select_related("author", "pseudonym")
-            .prefetch_related("endorsements__endorser")
+            .prefetch_related(Prefetch("endorsements", Endorsement.objects.select_related("endorser")))
             .annotate(my_vote=Exists(Vote.objects.filter(post=OuterRef("pk"), user=member.user)))
             .order_by("created_at", "id")
         )

@@ -27,7 +27,8 @@ class Environment:
 
     def __init__(self, base: Path) -> None:
         self.read = environ.Env()
-        environ.Env.read_env(base / ".env", overwrite=False)
+        if (base / ".env").exists():
+            environ.Env.read_env(base / ".env", overwrite=False)
         self.problems: list[str] = []
         name = os.environ.get("QUOKKAQ_MODE", Mode.PRODUCTION)
         try:

@@ -54,6 +54,7 @@ STATEMENT_TIMEOUT_MS = env.number("DATABASE_STATEMENT_TIMEOUT_MS", 15000)
 _address: dict[str, Any] = env.read.db_url_config(DATABASE_URL) if DATABASE_URL else {}
 # A socket's folder stands percent-encoded where a URL has its host.
 _address["HOST"] = unquote(_address.get("HOST", ""))
+_url_options = _address.pop("OPTIONS", {})
 _pool: dict[str, Any] = {
     "min_size": 1,
     "max_size": env.number("DATABASE_POOL_SIZE", 8, least=1),
@@ -71,6 +72,7 @@ DATABASES: dict[str, dict[str, Any]] = {
         # Behind PgBouncer in transaction mode a cursor outlives its connection.
         "DISABLE_SERVER_SIDE_CURSORS": env.yes("DATABASE_BEHIND_PGBOUNCER", default=False),
         "OPTIONS": {
+            **_url_options,  # `?sslmode=require` and the like
             # Tests make and drop databases, which a pool's idle connections would block.
             "pool": False if TESTING else _pool,
             "connect_timeout": 3,
@@ -112,6 +114,7 @@ MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "quokkaq.lib.logs.AccessLogMiddleware",
     "quokkaq.lib.http.PermissionsPolicyMiddleware",
+    "quokkaq.lib.http.FormEncodingMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -2,6 +2,7 @@
 
 import uuid
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from django.contrib.auth.hashers import make_password
@@ -48,8 +49,14 @@ class World:
         return Member(self.people[name], course, Role(enrollment.role), active=active)
 
 
+@cache
+def hashed_password() -> str:
+    """Argon2 is slow on purpose: everybody in the tests shares one hash."""
+    return make_password(PASSWORD)
+
+
 def make_user(institution: Institution, name: str, **fields: Any) -> User:
-    defaults = {"display_name": f"{name.title()} Surname-{name}", "password": make_password(PASSWORD)}
+    defaults = {"display_name": f"{name.title()} Surname-{name}", "password": hashed_password()}
     return User.objects.create(institution=institution, email=f"{name}@example.edu", **(defaults | fields))
 
 

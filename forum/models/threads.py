@@ -69,6 +69,8 @@ class Thread(Writing):
 
     # Set by `with_reader()`.
     my_read_at: datetime | None
+    # Set by `listed()`.
+    tag_list: list[dict[str, str]]
 
     class Meta(Writing.Meta):
         ordering = ["-created_at", "-id"]

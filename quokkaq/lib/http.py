@@ -19,6 +19,24 @@ class KnownMethodsMiddleware:
         return self.get_response(request)
 
 
+class FormEncodingMiddleware:
+    """Mark bytes of a posted form that aren't UTF-8 as U+FFFD, which the forms then refuse beside the field.
+
+    Django would read the whole form as Latin-1 instead, and quietly store something nobody typed.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.method == "POST" and request.content_type == "application/x-www-form-urlencoded":
+            try:
+                request.body.decode()
+            except UnicodeDecodeError:
+                setattr(request, "_body", request.body.decode(errors="replace").encode())  # noqa: B010 (not public)
+        return self.get_response(request)
+
+
 class PermissionsPolicyMiddleware:
     """Refuse browser features no page of ours uses, on every response."""
 

@@ -1,9 +1,11 @@
 """Who may reach what: every route of the URLconf states its policy here, and every persona is tried on it."""
 
+import re
 import uuid
 from collections.abc import Iterator
 
 import pytest
+from django.http import HttpResponse
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
@@ -103,6 +105,11 @@ def get_parameters(name: str) -> set[str]:
     return set()
 
 
+def without_tokens(response: HttpResponse) -> str:
+    """Return the page without the CSRF token of its sign-out form, which is masked anew each time."""
+    return re.sub(r'name="csrfmiddlewaretoken" value="\w+"', "", response.content.decode())
+
+
 def test_every_route_states_its_policy() -> None:
     assert set(ROUTES) == set(POLICIES)
 
@@ -182,7 +189,8 @@ def test_a_private_or_deleted_thread_is_nothing_to_classmates(
     assert client.get(url).status_code in {404, 405}
     assert client.post(url).status_code in {404, 405}
     missing = address(name, places | {"number": 9999})
-    assert client.post(url).content == client.post(missing).content or client.post(url).status_code == 405
+    if client.post(url).status_code == 404:
+        assert without_tokens(client.post(url)) == without_tokens(client.post(missing))
 
 
 def test_foreign_and_missing_look_the_same(places: dict[str, object], world: World) -> None:
@@ -191,7 +199,7 @@ def test_foreign_and_missing_look_the_same(places: dict[str, object], world: Wor
     foreign = client.get(address("forum:thread", places))
     missing = client.get(address("forum:thread", places | {"slug": "no-such-course"}))
     assert foreign.status_code == missing.status_code == 404
-    assert foreign.content == missing.content
+    assert without_tokens(foreign) == without_tokens(missing)
 
 
 def test_admin_is_closed_to_students(world: World) -> None:
