@@ -83,7 +83,7 @@ def import_material(
             institution_id=material.institution_id,
             version=version,
             position=position,
-            heading=f"{title} · {span.heading}"[:300] if span.heading and span.heading != title else title,
+            heading=_heading(title, span.heading),
             start=span.start,
             end=span.end,
             text=text[span.start : span.end],
@@ -95,6 +95,12 @@ def import_material(
     material.save(update_fields=["title", "kind", "current_version"])
     audit("material.imported", material, by=by.user, course=by.course, version=version.number)
     return version
+
+
+def _heading(title: str, section: str) -> str:
+    """Return `title · section`, or the title alone where the section only repeats it."""
+    same = [re.sub(r"\W+", "", text).casefold() for text in (title, section)]
+    return title if same[1] in ("", same[0]) else f"{title} · {section}"[:300]
 
 
 # Answers

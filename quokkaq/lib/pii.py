@@ -42,7 +42,14 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     # A query string may hold anything that was typed; the path before it says enough.
     (re.compile(r"((?:https?:/)?/[^\s?\"'<>]*)\?[^\s\"'<>]+"), r"\1?[query]"),
-    (re.compile(r"(?<![\w.-])\+?\(?\d{2,4}\)?(?:[ ./-]\(?\d{2,4}\)?){2,4}(?![\w-])|(?<![\w.-])\+\d{9,15}\b"), "[phone]"),
+    (
+        # Not dates (2026-11-23) and not addresses of machines (192.168.100.100).
+        re.compile(
+            r"(?<![\w.-])(?!\d{4}-\d\d-\d\d)(?!(?:\d{1,3}\.){3}\d{1,3}(?!\d))"
+            r"(?:\+?\(?\d{2,4}\)?(?:[ ./-]\(?\d{2,8}\)?){2,4}|\+\d{9,15})(?![\w-])"
+        ),
+        "[phone]",
+    ),
 )
 
 

@@ -87,8 +87,8 @@ class World:
             passage = version.passages.all()[0]
             answer = self.answer(staff, asker=asker)
             Citation.objects.create(
-                institution=answer.institution, answer=answer, number=1, version=version, passage=passage, start=0, end=9,
-                quote=TEXT[:9],
+                institution=answer.institution, answer=answer, number=1, version=version, passage=passage,
+                start=0, end=9, quote=TEXT[:9],
             )  # fmt: skip
             ModelCall.objects.create(
                 institution=answer.institution, answer=answer, engine="extractive", outcome=CallOutcome.ANSWERED
