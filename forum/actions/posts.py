@@ -42,6 +42,7 @@ def add_reply(
     if by.may_write and thread.is_locked and not by.is_staff:
         raise access.Refused("This thread is locked: staff closed it for new replies. Your text is still below.")
     access.require(access.may_reply(by, thread))
+    access.require(anonymity == Anonymity.NAMED or not by.is_staff)  # staff answer for what they say
     if parent is not None:
         parent = Post.objects.select_for_update(no_key=True, of=("self",)).get(pk=parent.pk, thread=thread)
         if parent.deleted_at:

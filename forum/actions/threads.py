@@ -65,6 +65,7 @@ def start_thread(*, by: Member, draft: ThreadDraft, form_key: uuid.UUID) -> Thre
     """
     require_writer(by)
     access.require(draft.kind != Kind.ANNOUNCEMENT or by.is_staff)
+    access.require(draft.anonymity == Anonymity.NAMED or not by.is_staff)  # staff answer for what they say
     key = draft.submission_key(form_key)
     # The lock makes numbering gapless, and makes a double submission wait until the first one is there to be found.
     course = Course.objects.select_for_update(no_key=True).get(pk=by.course.pk)

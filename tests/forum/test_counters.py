@@ -1,0 +1,77 @@
+"""Counters are exact whatever happens at the same time, and a command proves it."""
+
+import io
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from accounts.access import Member
+from forum import actions
+from forum.models import Post, Thread
+from forum.tasks import count_readers
+from tests import factories
+
+
+def check(*arguments: str) -> str:
+    output = io.StringIO()
+    call_command("check_counters", *arguments, stdout=output)
+    return output.getvalue()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_eight_at_once_lose_no_count() -> None:
+    world = factories.make_world()
+    sam, noor, tim = (world.member(name) for name in ("sam", "noor", "tim"))
+    thread = factories.make_thread(sam)
+    post = factories.make_post(sam, thread)
+    ready = threading.Barrier(8)
+
+    def act(number: int) -> None:
+        ready.wait()
+        try:
+            for turn in range(12):
+                actions.set_vote(by=noor if number % 2 else tim, target=thread, on=turn % 2 == 0)
+                actions.set_vote(by=noor, target=post, on=turn % 3 == 0)
+                reply = actions.add_reply(by=noor, thread=thread, body=f"{number} {turn}", form_key=uuid.uuid4())
+                if turn % 4 == 0:
+                    actions.delete_post(by=tim, post=reply)
+                elif turn % 4 == 1:
+                    actions.set_endorsement(by=tim, post=reply, on=True)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(act, range(8)))
+    count_readers.func(timestamp=0)
+    assert "No counter has drifted." in check()
+    thread.refresh_from_db()
+    assert thread.reply_count == 1 + 8 * 12 - 8 * 3
+
+
+def test_drift_is_found_and_set_right(sam: Member, noor: Member) -> None:
+    thread = factories.make_thread(sam)
+    factories.make_post(noor, thread)
+    Thread.objects.update(vote_count=7, reply_count=0)
+    Post.objects.update(endorsement_count=3)
+    with pytest.raises(CommandError, match="3 counters have drifted"):
+        check()
+    assert "Set right." in check("--fix")
+    thread.refresh_from_db()
+    assert (thread.vote_count, thread.reply_count) == (0, 1)
+    assert "No counter has drifted." in check()
+
+
+def test_rows_deleted_for_good_are_no_longer_counted(sam: Member, noor: Member, tim: Member) -> None:
+    thread = factories.make_thread(sam)
+    post = factories.make_post(noor, thread)
+    actions.set_vote(by=sam, target=post, on=True)
+    actions.set_endorsement(by=tim, post=post, on=True)
+    noor.user.delete()
+    Post.objects.filter(pk=post.pk).delete()
+    thread.refresh_from_db()
+    assert (thread.reply_count, thread.endorsement_count) == (0, 0)
+    assert "No counter has drifted." in check()

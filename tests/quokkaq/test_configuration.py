@@ -1,0 +1,94 @@
+"""A wrong configuration stops the start with a sentence; a right one passes Django's own checks."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+
+from quokkaq import checks
+from quokkaq.env import Environment, Mode
+from tests.processes import ROOT
+
+STRONG = "Zk3-9vQ_xL7pRt2WmN8sYb4HcJ6dFg1AeKuTiOoPqSwDzXy5"  # not a secret: only for these tests
+GOOD = {
+    "QUOKKAQ_MODE": "production",
+    "SECRET_KEY": STRONG + "extra",
+    "ALLOWED_HOSTS": "forum.example.edu",
+    "DATABASE_URL": "postgres://u:p@127.0.0.1:5432/q",
+}
+
+
+def start(**changes: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")} | GOOD | changes
+    environment = {name: value for name, value in environment.items() if value != "-"}
+    done = subprocess.run(
+        [sys.executable, "manage.py", "check"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )  # fmt: skip
+    return "ok" if done.returncode == 0 else done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, "ok"),
+        ({"SECRET_KEY": "-"}, "SECRET_KEY is not set. Set SECRET_KEY (or SECRET_KEY_FILE)"),
+        ({"SECRET_KEY": "short"}, "SECRET_KEY is too weak."),
+        ({"SECRET_KEY": "a" * 80}, "SECRET_KEY is too weak."),
+        ({"ALLOWED_HOSTS": "-"}, "ALLOWED_HOSTS is not set."),
+        ({"ALLOWED_HOSTS": "*"}, "ALLOWED_HOSTS is '*'."),
+        ({"DATABASE_URL": "-"}, "DATABASE_URL is not set. Set it to postgres://"),
+        ({"QUOKKAQ_MODE": "prod"}, "QUOKKAQ_MODE is 'prod'. Set it to one of: demo"),
+        ({"DATABASE_POOL_SIZE": "many"}, "DATABASE_POOL_SIZE is 'many'. Set it to a whole number (default 8)."),
+        ({"DATABASE_POOL_SIZE": "0"}, "DATABASE_POOL_SIZE is 0. Set it to 1 or more (default 8)."),
+        ({"SECRET_KEY": "-", "SECRET_KEY_FILE": "/nowhere"}, "SECRET_KEY_FILE can't be read"),
+        ({"SECRET_KEY": "-", "ALLOWED_HOSTS": "-"}, "ALLOWED_HOSTS is not set."),
+    ],
+)
+def test_the_start_says_what_to_set(changes: dict[str, str], sentence: str) -> None:
+    said = start(**changes)
+    assert sentence in said
+    assert "Traceback" not in said
+    assert STRONG not in said
+
+
+def test_a_secret_comes_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "key"
+    file.write_text(STRONG + "\n")
+    monkeypatch.setenv("SECRET_KEY_FILE", str(file))
+    monkeypatch.delenv("SECRET_KEY", raising=False)
+    assert Environment(tmp_path).secret("SECRET_KEY") == STRONG
+
+
+def test_settings_come_from_a_file_beside_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("QUOKKAQ_TRIAL=a, b,\n")
+    monkeypatch.delenv("QUOKKAQ_TRIAL", raising=False)
+    environment = Environment(tmp_path)
+    assert environment.items("QUOKKAQ_TRIAL") == ["a", "b"]
+    assert environment.mode is Mode.TEST
+    assert environment.yes("QUOKKAQ_OTHER", default=True)
+    environment.complain()
+    monkeypatch.delenv("QUOKKAQ_TRIAL", raising=False)
+
+
+def test_every_problem_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUOKKAQ_MODE", "production")
+    environment = Environment(tmp_path)
+    environment.require("ONE", "", "Set it.")
+    environment.require_strong("TWO", "demo-" + "x1y2z3a4b5" * 6)
+    with pytest.raises(ImproperlyConfigured, match=r"(?s)ONE is not set. Set it..*TWO is too weak"):
+        environment.complain()
+    monkeypatch.setenv("QUOKKAQ_MODE", "nonsense")
+    with pytest.raises(ImproperlyConfigured, match="nonsense"):
+        Environment(tmp_path)
+
+
+def test_deploy_checks_warn_of_backups_and_metrics() -> None:
+    with override_settings(BACKUP_BUCKET_NAME="", METRICS_TOKEN="short"):
+        found = [*checks.check_backups_leave_the_machine(None), *checks.check_metrics_are_guarded(None)]
+    assert [warning.id for warning in found] == ["quokkaq.W001", "quokkaq.W002"]
+    with override_settings(BACKUP_BUCKET_NAME="b", METRICS_TOKEN="x" * 32):
+        assert not [*checks.check_backups_leave_the_machine(None), *checks.check_metrics_are_guarded(None)]

@@ -1,0 +1,64 @@
+"""Kill the task worker again and again: every question still gets exactly one answer."""
+
+import uuid
+
+import pytest
+from django.db import connection
+
+from ai_answers.models import Answer, AnswerStatus, Citation
+from forum.models import Thread
+from tests import factories
+from tests.processes import running_worker, wait_for, worker
+
+KILLS = 20
+
+
+def jobs(status: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM procrastinate_jobs WHERE status = %s AND queue_name = 'answers'", [status])
+        return int(cursor.fetchone()[0])
+
+
+def generating() -> bool:
+    return Answer.objects.filter(status=AnswerStatus.GENERATING).exists()
+
+
+@pytest.mark.drill
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_killed_twenty_times_while_generating_leaves_one_answer() -> None:
+    world = factories.make_world()
+    sam, tim = world.member("sam"), world.member("tim")
+    factories.make_material(tim)
+    quick = {"TASK_STALLED_AFTER_SECONDS": "1"}
+    thread = factories.make_thread(sam, "When is a default parameter value evaluated?")
+    killed_while_generating = 0
+    for kill in range(KILLS):
+        # A fresh question each time, and all the earlier ones still to be rescued.
+        if kill:
+            factories.make_thread(sam, "When is a default parameter value evaluated?", f"Again {uuid.uuid4()}")
+        with connection.cursor() as cursor:
+            # The worker comes as far as storing what it wrote, and waits there for the lock.
+            connection.set_autocommit(False)
+            cursor.execute("LOCK TABLE ai_answers_citation IN SHARE ROW EXCLUSIVE MODE")
+            process = worker(**quick)
+            try:
+                wait_for(lambda: waiting_for_lock(), what="the worker to be in the middle of an answer")
+                killed_while_generating += generating()
+            finally:
+                process.kill()
+                process.wait()
+                connection.rollback()
+                connection.set_autocommit(True)
+    assert killed_while_generating == KILLS
+    with running_worker(**quick):
+        wait_for(lambda: not Answer.objects.exclude(status=AnswerStatus.PUBLISHED).exists(), seconds=60, what="all answers")
+        wait_for(lambda: jobs("doing") == jobs("todo") == 0, seconds=30, what="an empty queue")
+    assert Thread.objects.count() == Answer.objects.count() == KILLS
+    numbers = list(Citation.objects.filter(answer__thread=thread).values_list("number", flat=True))
+    assert numbers == list(range(1, len(numbers) + 1)) != []
+
+
+def waiting_for_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE relation = 'ai_answers_citation'::regclass AND NOT granted")
+        return bool(cursor.fetchone()[0])
