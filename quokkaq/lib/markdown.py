@@ -49,12 +49,19 @@ _STYLE_CLASSES = (
     (re.compile(r"width:\s*100%"), "fill"),
     (re.compile(r"(?<!-)width:\s*50%"), "half"),
 )
+Tokens = Sequence[Token]
+Env = MutableMapping[str, Any]
+
 _STYLE = re.compile(r'\sstyle="([^"]*)"')
 
 
 def render(source: str) -> str:
-    """Return safe HTML for Markdown written by a person. Headings start at level 3: the page owns levels 1 and 2."""
-    return _sanitise(_parser().render(source))
+    """Return safe HTML for Markdown written by a person. The page owns heading levels 1 and 2."""
+    parser = _parser()
+    environment: Env = {}
+    tokens = parser.parse(source, environment)
+    _settle_headings(tokens)
+    return _sanitise(parser.renderer.render(tokens, parser.options, environment))
 
 
 def _sanitise(html: str) -> str:
@@ -99,17 +106,13 @@ def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "linkify": False, "typographer": False})
     parser.enable(["table", "strikethrough"])
     parser.use(dollarmath_plugin, allow_labels=False, allow_space=False, allow_digits=False, double_inline=True)
-    for rule in (_image, _fence, _code_block, _table_open, _table_close, _heading_open, _heading_close):
+    for rule in (_image, _fence, _code_block, _table_open, _table_close):
         parser.add_render_rule(rule.__name__.removeprefix("_"), rule)
     for name in ("math_inline", "math_inline_double", "math_block"):
         parser.add_render_rule(name, _math)
     for name in ("th_open", "td_open"):
         parser.add_render_rule(name, _cell_open)
     return parser
-
-
-Tokens = Sequence[Token]
-Env = MutableMapping[str, Any]
 
 
 def _math(self: RendererHTML, tokens: Tokens, index: int, options: OptionsDict, env: Env) -> str:
@@ -172,13 +175,11 @@ def _cell_open(self: RendererHTML, tokens: Tokens, index: int, options: OptionsD
     return f'<{token.tag} class="{" ".join(classes)}">' if classes else f"<{token.tag}>"
 
 
-def _heading_open(self: RendererHTML, tokens: Tokens, index: int, options: OptionsDict, env: Env) -> str:
-    return f"<{_heading_tag(tokens[index])}>"
-
-
-def _heading_close(self: RendererHTML, tokens: Tokens, index: int, options: OptionsDict, env: Env) -> str:
-    return f"</{_heading_tag(tokens[index])}>\n"
-
-
-def _heading_tag(token: Token) -> str:
-    return f"h{min(6, int(token.tag[1]) + 2)}"
+def _settle_headings(tokens: Tokens) -> None:
+    """Start headings at level 3 and let none be more than one deeper than the one before, as outlines need."""
+    level = 2
+    for token in tokens:
+        if token.type == "heading_open":
+            level = max(3, min(int(token.tag[1]) + 2, level + 1, 6))
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{level}"

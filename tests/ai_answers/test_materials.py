@@ -203,7 +203,7 @@ def test_a_markdown_source_is_rendered_and_the_quotation_shown_with_it(
     answer = factories.make_answer(sam, tim)
     page = signed_in(world.user("noor")).get(answer.citations.get(number=1).source_url("cs-101")).content.decode()
     assert "Quoted exactly:" in page
-    assert "<h4>Default values</h4>" in page
+    assert "<h3>Default values</h3>" in page
 
 
 @pytest.mark.parametrize("query", ["?start=x&end=3", "?start=900000&end=900001", "?v=99", "?page=7", "?v=-1", "?page=²"])

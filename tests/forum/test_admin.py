@@ -408,7 +408,8 @@ def test_without_the_right_to_change_there_are_no_actions(world: World) -> None:
 
 
 def test_ones_own_hidden_text_isnt_given_away_by_the_log(world: World) -> None:
-    own = world.thread(world.ada, "Hidden one", anonymity=Anonymity.ALL)
+    as_student = Member(world.ada.user, world.ada.course, Role.STUDENT)  # before she ran the course
+    own = world.thread(as_student, "Hidden one", anonymity=Anonymity.ALL)
     other = world.thread(world.sam, "Other one")
     said = unchanged(lambda: bulk(browser(world.ada), "delete", own, other))
     assert "your own, under a pseudonym" in said

@@ -31,7 +31,8 @@ DATA = Path(__file__).parents[2].parent / "shared" / "data" / "markup"
     [
         ("**b** *i* ~~s~~ `c`", "<strong>b</strong> <em>i</em> <s>s</s> <code>c</code>"),
         ("# Big", "<h3>Big</h3>"),
-        ("###### Small", "<h6>Small</h6>"),
+        ("# A\n\n## B\n\n#### C\n\n# D", "<h3>A</h3>\n<h4>B</h4>\n<h5>C</h5>\n<h3>D</h3>"),
+        ("###### Small", "<h3>Small</h3>"),
         ("$x^2$", "<msup>"),
         ("$$\\sum_{i=1}^n i$$", '<math display="block">'),
         ("it costs $5 and $6", "it costs $5 and $6"),

@@ -99,7 +99,7 @@ def test_a_backup_restores_every_table(where: str, tmp_path: Path, s3: str, empt
     changes = {"BACKUP_ROOT": str(tmp_path)} if where == "disk" else {"BACKUP_BUCKET_NAME": "backups", "AWS_S3_ENDPOINT_URL": s3}
     manage("dbbackup", "--noinput", "--compress", **changes)
     if where == "disk":
-        assert [path.suffix for path in tmp_path.iterdir()] == [".gz"]
+        assert any(path.suffix == ".gz" for path in tmp_path.iterdir())
     target = environment()["DATABASE_URL"].replace(connection.settings_dict["NAME"], empty_database)
     manage("dbrestore", "--noinput", "--uncompress", **changes, DATABASE_URL=target)
     assert contents(libpq(empty_database)) == before

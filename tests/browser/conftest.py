@@ -1,0 +1,75 @@
+"""A headless Chromium, and the product running for it: live server and task worker on the test database."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright
+from pytest_django.live_server_helper import LiveServer
+
+from tests import factories
+from tests.factories import World
+from tests.processes import running_worker
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+Visit = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright, chromium: str) -> Iterator[Browser]:
+    # Playwright runs an event loop in this thread, which Django's database code would refuse.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+    yield browser
+    browser.close()
+    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture
+def stage(transactional_db: None, live_server: LiveServer) -> World:
+    """The world with a lecture, in a database that other processes see."""
+    world = factories.make_world()
+    factories.make_material(world.member("tim"))
+    factories.make_tag(world.course)
+    return world
+
+
+@pytest.fixture
+def task_worker(stage: World) -> Iterator[subprocess.Popen[bytes]]:
+    with running_worker() as process:
+        yield process
+
+
+@pytest.fixture
+def visit(browser: Browser, live_server: LiveServer) -> Iterator[Visit]:
+    """Open a browser as somebody: `visit("sam", javascript=False)`; the page fails the test on any script error."""
+    contexts: list[BrowserContext] = []
+    problems: list[str] = []
+
+    def open_page(who: str, *, javascript: bool = True, **options: Any) -> Page:
+        context = browser.new_context(
+            base_url=live_server.url, java_script_enabled=javascript, bypass_csp=options.pop("bypass_csp", False), **options
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda message: problems.append(message.text) if "Content Security Policy" in message.text else None)
+        if who:
+            page.goto("/sign-in/")
+            page.get_by_label("E-mail").fill(f"{who}@example.edu")
+            page.get_by_label("Password").fill(factories.PASSWORD)
+            page.get_by_role("button", name="Sign in").click()
+            page.wait_for_url("**/courses/")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert problems == []

@@ -1,0 +1,87 @@
+"""axe finds nothing on any page, light and dark, desktop and phone."""
+
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from ai_answers.models import Answer
+from forum import actions
+from forum.models import Anonymity
+from tests import factories
+from tests.browser.conftest import Visit
+from tests.factories import World
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+RICH = "# Heading\n\n> quote\n\n```python\ndef f(x=[]):\n    return x  # comment\n```\n\n|a|b|\n|-|-|\n|1|2|\n\n$$\\frac{a}{b}$$\n\n- item `code`"
+
+
+def violations(page: Page) -> list[str]:
+    found: list[dict[str, Any]] = Axe().run(page, options=RULES).response["violations"]
+    return [f"{page.url}: {rule['id']}: {node['html'][:160]} {node.get('failureSummary', '')[:200]}" for rule in found for node in rule["nodes"]]
+
+
+def fill(world: World) -> dict[str, str]:
+    """Put one of everything into the course; return the addresses of all pages."""
+    sam, noor, tim = (world.member(name) for name in ("sam", "noor", "tim"))
+    answer = factories.make_answer(sam, tim)
+    thread = answer.thread
+    post = factories.make_post(noor, thread, RICH)
+    comment = factories.make_post(sam, thread, "Thanks", parent=post, anonymity=Anonymity.CLASSMATES)
+    actions.edit_post(by=noor, post=post, body=RICH + "\n\nEdited.")
+    actions.set_endorsement(by=tim, post=post, on=True)
+    actions.accept_answer(by=sam, post=post, accepted=True)
+    actions.delete_post(by=sam, post=comment)
+    factories.make_thread(sam, "Private matter", RICH, visibility="staff")
+    factories.make_thread(sam, "Hidden question", anonymity="all")
+    failed = factories.make_thread(sam, "Failed to answer this one")
+    Answer.objects.filter(thread=failed).update(status="failed")
+    waiting = factories.make_thread(sam, "Still waiting for an answer")
+    actions.set_pinned(by=tim, thread=waiting, pinned=True)
+    news = factories.make_thread(tim, "An announcement", kind="announcement")
+    actions.set_locked(by=tim, thread=news, locked=True)
+    gone = factories.make_thread(sam, "Deleted thread")
+    actions.delete_thread(by=sam, thread=gone)
+    course = "/c/cs-101/"
+    return {
+        "courses": "/courses/", "settings": "/me/", "list": course, "nothing found": f"{course}?show=unread&kind=discussion",
+        "bad address": f"{course}?cursor=x", "ask": f"{course}ask/", "answered": f"{course}{thread.number}/",
+        "private": f"{course}2/", "hidden": f"{course}3/", "failed": f"{course}{failed.number}/", "waiting": f"{course}{waiting.number}/",
+        "locked": f"{course}{news.number}/", "deleted": f"{course}{gone.number}/", "edit": f"{course}{thread.number}/edit/",
+        "history": f"{course}{thread.number}/posts/{post.pk}/history/", "materials": f"{course}materials/",
+        "source": answer.citations.get(number=1).source_url("cs-101"), "add material": f"{course}materials/add/",
+        "not found": "/c/nowhere/", "forbidden": f"{course}{news.number}/edit/",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("look", ["light", "dark", "phone"])
+def test_no_page_has_a_barrier(stage: World, visit: Visit, look: str) -> None:
+    pages = fill(stage)
+    options: dict[str, Any] = {"color_scheme": "dark" if look == "dark" else "light"}
+    if look == "phone":
+        options["viewport"] = {"width": 390, "height": 844}
+    found: list[str] = []
+    out = visit("", bypass_csp=True, **options)
+    out.goto("/sign-in/")
+    found += violations(out)
+    for who, left_out in (("sam", {"add material", "forbidden"}), ("tim", {"deleted"})):
+        page = visit(who, bypass_csp=True, **options)
+        for name, url in pages.items():
+            if name in left_out:
+                continue
+            page.goto(url)
+            page.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
+            found += violations(page)
+            wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert wide <= 0, f"{name} scrolls sideways by {wide} px"
+    assert found == []
+
+
+def test_axe_would_find_a_barrier(stage: World, visit: Visit) -> None:
+    page = visit("", bypass_csp=True)
+    page.goto("/sign-in/")
+    page.evaluate("document.querySelector('label').remove()")
+    assert violations(page)
