@@ -46,9 +46,7 @@ def get_member(user: User, slug: str) -> Member:
     )
     if enrollment is None:
         raise Http404
-    return Member(
-        user, enrollment.course, Role(enrollment.role), active=enrollment.status == EnrollmentStatus.ACTIVE
-    )
+    return Member(user, enrollment.course, Role(enrollment.role), active=enrollment.status == EnrollmentStatus.ACTIVE)
 
 
 def get_admin_member(user: User, course: Course) -> Member:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.contrib.auth.models import BaseUserManager
 from django.db import models
 
@@ -38,9 +39,8 @@ class UserManager(BaseUserManager["User"]):
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
         """Make an operator, in the institution "Operators" unless another one is given."""
         if "institution" not in fields:
-            from accounts.models import Institution
-
-            fields["institution"] = Institution.objects.get_or_create(slug="operators", defaults={"name": "Operators"})[0]
+            institutions: Any = apps.get_model("accounts", "Institution").objects
+            fields["institution"] = institutions.get_or_create(slug="operators", defaults={"name": "Operators"})[0]
         return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
 
 
@@ -66,9 +66,7 @@ class EnrollmentQuerySet(models.QuerySet["Enrollment"]):
 class CourseQuerySet(models.QuerySet["Course"]):
     def visible_to(self, user: "User") -> "CourseQuerySet":
         """Return the courses `user` is or was enrolled in and hasn't dropped."""
-        return self.filter(
-            institution_id=user.institution_id, enrollments__user=user, enrollments__status__in=READING
-        )
+        return self.filter(institution_id=user.institution_id, enrollments__user=user, enrollments__status__in=READING)
 
     def run_by(self, user: "User") -> "CourseQuerySet":
         """Return the courses `user` is staff of; an operator (superuser) runs all."""

@@ -32,7 +32,9 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     if request.method == "GET":
         if request.user.is_authenticated:
             return redirect("accounts:courses")
-        return render(request, "accounts/sign_in.html", {"form": SignInForm(request, initial={"next": request.GET.get("next")})})
+        return render(
+            request, "accounts/sign_in.html", {"form": SignInForm(request, initial={"next": request.GET.get("next")})}
+        )
     form = SignInForm(request, request.POST)
     if not form.is_valid() or form.user is None:
         return render(request, "accounts/sign_in.html", {"form": form}, status=422)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ai_answers.engines import Claim, Composition
+from ai_answers.engines import Composition
 from ai_answers.models import Citation, MaterialVersion
 
 

@@ -41,7 +41,9 @@ class MaterialForm(forms.Form):
         if self.material is not None:
             same = same.exclude(pk=self.material.pk)
         if same.exists():
-            raise forms.ValidationError("This course already has a material with this title. Add a version to it instead.")
+            raise forms.ValidationError(
+                "This course already has a material with this title. Add a version to it instead."
+            )
         return title
 
     def clean_file(self) -> str:

@@ -55,7 +55,9 @@ class Material(Tenanted):
         ordering = ["title", "id"]
         constraints = [
             one_of("kind", MaterialKind, "material"),
-            models.UniqueConstraint(fields=["course", "title"], condition=Q(deleted_at=None), name="material_title_unique"),
+            models.UniqueConstraint(
+                fields=["course", "title"], condition=Q(deleted_at=None), name="material_title_unique"
+            ),
         ]
         indexes = [models.Index(fields=["course", "title", "id"], name="material_listing")]
 

@@ -84,8 +84,10 @@ def split_sentences(text: str) -> list[Span]:
         start, end = match.start(), match.start() + len(match.group().rstrip())
         block = text[start:end]
         if _heading(block) is not None:
-            rest = block.split("\n", 2 if _UNDERLINE.match((block.split("\n", 2) + [""])[1].strip()) else 1)
-            start = end - len(rest[-1]) if len(rest) > 1 and rest[-1].strip() and not _UNDERLINE.match(rest[-1]) else end
+            rest = block.split("\n", 2 if _UNDERLINE.match([*block.split("\n", 2), ""][1].strip()) else 1)
+            start = (
+                end - len(rest[-1]) if len(rest) > 1 and rest[-1].strip() and not _UNDERLINE.match(rest[-1]) else end
+            )
             if start == end:
                 continue
             block = text[start:end]

@@ -1,7 +1,8 @@
 """Which materials, passages and answers a member may see."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.db import models
 from django.db.models import F, Prefetch
 from django.db.models.functions import Substr
@@ -11,6 +12,11 @@ from forum.models import Thread
 
 if TYPE_CHECKING:
     from ai_answers.models import Answer, Citation, Material, MaterialVersion, Passage
+
+
+def _rows(model: str) -> Any:
+    """Return the manager of another model of this app by name: models import this module, so it can't import them."""
+    return apps.get_model("ai_answers", model).objects
 
 
 class MaterialQuerySet(models.QuerySet["Material"]):
@@ -48,11 +54,9 @@ class AnswerQuerySet(models.QuerySet["Answer"]):
 
     def with_citations(self) -> "AnswerQuerySet":
         """Load citations with their source and endorsements with their names: two more queries at any number."""
-        from ai_answers.models import AnswerEndorsement, Citation
-
-        endorsements = AnswerEndorsement.objects.select_related("endorser")
+        endorsements = _rows("AnswerEndorsement").select_related("endorser")
         return self.prefetch_related(
-            Prefetch("citations", Citation.objects.with_source()), Prefetch("endorsements", endorsements)
+            Prefetch("citations", _rows("Citation").with_source()), Prefetch("endorsements", endorsements)
         )
 
 
@@ -63,7 +67,7 @@ class CitationQuerySet(models.QuerySet["Citation"]):
     def with_source(self) -> "CitationQuerySet":
         """Join the source, and add `source_text`: what the stored version says at the cited offsets, now."""
         return (
-            self.select_related("version__material", "passage")
+            self.select_related("version__material", "passage")  # type: ignore[no-redef]  # declared on the model
             .defer("version__text", "passage__text", "passage__search")
             .annotate(source_text=Substr("version__text", F("start") + 1, F("end") - F("start")))
             .order_by("number")

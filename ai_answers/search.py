@@ -11,6 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection
 from django.db.models import Avg, Count
@@ -72,17 +73,19 @@ def retrieve(question: Question, *, member: Member, limit: int = 8) -> Retrieval
     documents, mean_length = _corpus_size(visible)
     matches = _term_counts(visible, list(places))
     frequencies = Counter(lexeme for counts, _ in matches.values() for lexeme in counts)
-    idf = {lexeme: inverse_document_frequency(documents + BACKGROUND_PASSAGES, frequencies[lexeme]) for lexeme in places}
+    idf = {
+        lexeme: inverse_document_frequency(documents + BACKGROUND_PASSAGES, frequencies[lexeme]) for lexeme in places
+    }
     weights = {lexeme: place * idf[lexeme] for lexeme, place in places.items()}
     scores = {
-        passage_id: sum(
-            weights[lexeme] * saturation(count, length, mean_length) for lexeme, count in counts.items()
-        )
+        passage_id: sum(weights[lexeme] * saturation(count, length, mean_length) for lexeme, count in counts.items())
         for passage_id, (counts, length) in matches.items()
     }
     best = sorted(scores, key=lambda passage_id: (-scores[passage_id], passage_id))[:limit]
     rows = visible.filter(pk__in=best).annotate(document_length=Length("version__text"))
-    found = {p.pk: p for p in rows.select_related("version__material").defer("search", "version__text")}
+    found: dict[uuid.UUID, Any] = {
+        p.pk: p for p in rows.select_related("version__material").defer("search", "version__text")
+    }
     return Retrieval(
         [ScoredPassage(found[key], scores[key], found[key].document_length) for key in best if key in found],
         weights,

@@ -146,7 +146,9 @@ def material(request: SignedInRequest, slug: str, material_id: uuid.UUID) -> Htt
     first = page * PASSAGES_PER_PAGE
     # Positions are numbered without gaps, so a page is a range of them.
     window = list(
-        passages.filter(position__gte=first, position__lte=first + PASSAGES_PER_PAGE).defer("search").order_by("position")
+        passages.filter(position__gte=first, position__lte=first + PASSAGES_PER_PAGE)
+        .defer("search")
+        .order_by("position")
     )
     if page and not window:
         raise Http404
@@ -199,9 +201,7 @@ def _number(request: HttpRequest, name: str) -> int | None:
     return int(raw)
 
 
-def _shown(
-    version: MaterialVersion, passages: list[Passage], start: int | None, end: int | None
-) -> list[ShownPassage]:
+def _shown(version: MaterialVersion, passages: list[Passage], start: int | None, end: int | None) -> list[ShownPassage]:
     shown: list[ShownPassage] = []
     for passage in passages:
         from_ = max((start or 0) - passage.start, 0)

@@ -1,7 +1,8 @@
 """Which threads, posts and tags a member may see. Everything that reads goes through `visible_to()`."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import models
 from django.db.models import Exists, OuterRef, Prefetch, Q, Subquery
@@ -11,6 +12,11 @@ from accounts.access import Member
 
 if TYPE_CHECKING:
     from forum.models import Endorsement, Post, Pseudonym, Revision, Tag, Thread, ThreadRead, Vote
+
+
+def _rows(model: str) -> Any:
+    """Return the manager of another model of this app by name: models import this module, so it can't import them."""
+    return apps.get_model("forum", model).objects
 
 
 class ThreadQuerySet(models.QuerySet["Thread"]):
@@ -27,27 +33,23 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
 
     def with_reader(self, member: Member) -> "ThreadQuerySet":
         """Add `my_read_at` (None: never opened) and `my_vote` of the member."""
-        from forum.models import ThreadRead, Vote
-
-        read = ThreadRead.objects.filter(thread=OuterRef("pk"), user=member.user)
-        return self.annotate(
+        read = _rows("ThreadRead").filter(thread=OuterRef("pk"), user=member.user)
+        return self.annotate(  # type: ignore[no-redef]  # declared on the model
             my_read_at=Subquery(read.values("read_at")[:1]),
-            my_vote=Exists(Vote.objects.filter(thread=OuterRef("pk"), user=member.user)),
+            my_vote=Exists(_rows("Vote").filter(thread=OuterRef("pk"), user=member.user)),
         )
 
     def unread_by(self, member: Member) -> "ThreadQuerySet":
         """Return the threads with something the member hasn't seen."""
-        from forum.models import ThreadRead
-
-        seen = ThreadRead.objects.filter(thread=OuterRef("pk"), user=member.user, read_at__gte=OuterRef("last_activity_at"))
+        seen = _rows("ThreadRead").filter(
+            thread=OuterRef("pk"), user=member.user, read_at__gte=OuterRef("last_activity_at")
+        )
         return self.filter(~Exists(seen))
 
     def listed(self) -> "ThreadQuerySet":
         """Join what a line of the thread list shows; `tag_list` holds the tags as `{"slug": …, "name": …}`."""
-        from forum.models import Tag
-
-        tags = Tag.objects.filter(threads=OuterRef("pk")).order_by("name")
-        return self.select_related("author", "pseudonym").annotate(
+        tags = _rows("Tag").filter(threads=OuterRef("pk")).order_by("name")
+        return self.select_related("author", "pseudonym").annotate(  # type: ignore[no-redef]  # declared on the model
             tag_list=ArraySubquery(tags.values(json=JSONObject(slug="slug", name="name")))
         )
 
@@ -64,13 +66,11 @@ class PostQuerySet(models.QuerySet["Post"]):
 
     def shown_to(self, member: Member) -> "PostQuerySet":
         """Return the posts a thread page needs, deleted ones as well (the page shows what they leave behind)."""
-        from forum.models import Endorsement, Vote
-
         return (
-            self.filter(institution_id=member.course.institution_id)
+            self.filter(institution_id=member.course.institution_id)  # type: ignore[no-redef]  # declared on the model
             .select_related("author", "pseudonym")
-            .prefetch_related(Prefetch("endorsements", Endorsement.objects.select_related("endorser")))
-            .annotate(my_vote=Exists(Vote.objects.filter(post=OuterRef("pk"), user=member.user)))
+            .prefetch_related(Prefetch("endorsements", _rows("Endorsement").select_related("endorser")))
+            .annotate(my_vote=Exists(_rows("Vote").filter(post=OuterRef("pk"), user=member.user)))
             .order_by("created_at", "id")
         )
 
@@ -83,10 +83,8 @@ class TagQuerySet(models.QuerySet["Tag"]):
 class RevisionQuerySet(models.QuerySet["Revision"]):
     def visible_to(self, member: Member) -> "RevisionQuerySet":
         """Return the earlier versions of threads and posts the member may read."""
-        from forum.models import Post, Thread
-
         return self.filter(
-            Q(thread__in=Thread.objects.visible_to(member)) | Q(post__in=Post.objects.visible_to(member)),
+            Q(thread__in=_rows("Thread").visible_to(member)) | Q(post__in=_rows("Post").visible_to(member)),
         )
 
 
@@ -98,9 +96,7 @@ class VoteQuerySet(models.QuerySet["Vote"]):
 
 class EndorsementQuerySet(models.QuerySet["Endorsement"]):
     def visible_to(self, member: Member) -> "EndorsementQuerySet":
-        from forum.models import Post
-
-        return self.filter(post__in=Post.objects.visible_to(member))
+        return self.filter(post__in=_rows("Post").visible_to(member))
 
 
 class ThreadReadQuerySet(models.QuerySet["ThreadRead"]):
@@ -113,5 +109,3 @@ class PseudonymQuerySet(models.QuerySet["Pseudonym"]):
     def visible_to(self, member: Member) -> "PseudonymQuerySet":
         """Return the member's own pseudonyms: whose the others are is what they hide."""
         return self.filter(user=member.user, institution_id=member.course.institution_id)
-
-

@@ -5,7 +5,8 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Tags, Warning, register
+from django.core.checks import CheckMessage, Tags, register
+from django.core.checks import Warning as CheckWarning
 
 
 @register(Tags.security, deploy=True)
@@ -14,7 +15,7 @@ def check_backups_leave_the_machine(app_configs: Sequence[AppConfig] | None, **k
     if settings.BACKUP_BUCKET_NAME:
         return []
     return [
-        Warning(
+        CheckWarning(
             "Backups stay on this machine's disk.",
             hint="Set BACKUP_BUCKET_NAME to a private S3 bucket.",
             id="quokkaq.W001",
@@ -28,7 +29,7 @@ def check_metrics_are_guarded(app_configs: Sequence[AppConfig] | None, **kwargs:
     if len(settings.METRICS_TOKEN) >= 16:
         return []
     return [
-        Warning(
+        CheckWarning(
             "METRICS_TOKEN is missing or shorter than 16 characters: /metrics is off or easy to guess.",
             hint="Set METRICS_TOKEN and give it to Prometheus as the bearer token.",
             id="quokkaq.W002",

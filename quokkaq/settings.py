@@ -25,13 +25,19 @@ DEBUG = MODE is Mode.DEVELOPMENT
 
 # Secrets and hosts
 
-SECRET_KEY = env.secret("SECRET_KEY", default="" if PRODUCTION else f"demo-{MODE}-key-for-this-machine-only-never-for-production")
+SECRET_KEY = env.secret(
+    "SECRET_KEY", default="" if PRODUCTION else f"demo-{MODE}-key-for-this-machine-only-never-for-production"
+)
 SECRET_KEY_FALLBACKS = env.items("SECRET_KEY_FALLBACKS")
 env.require_strong("SECRET_KEY", SECRET_KEY)
 ALLOWED_HOSTS = env.items("ALLOWED_HOSTS") or ([] if PRODUCTION else ["localhost", "127.0.0.1", "[::1]", "testserver"])
-env.require("ALLOWED_HOSTS", ALLOWED_HOSTS, "Set it to the host names people use, separated by commas: forum.example.edu")
+env.require(
+    "ALLOWED_HOSTS", ALLOWED_HOSTS, "Set it to the host names people use, separated by commas: forum.example.edu"
+)
 if PRODUCTION and "*" in ALLOWED_HOSTS:
-    env.problems.append("ALLOWED_HOSTS is '*'. Name the hosts: any other lets a stranger choose what our links point at.")
+    env.problems.append(
+        "ALLOWED_HOSTS is '*'. Name the hosts: any other lets a stranger choose what our links point at."
+    )
 CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS")
 METRICS_TOKEN = env.secret("METRICS_TOKEN", default="" if PRODUCTION else "demo-metrics-token")
 

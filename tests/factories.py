@@ -104,7 +104,10 @@ def make_post(by: Member, thread: Thread, body: str = "Because of that.", **fiel
 
 
 def make_material(
-    by: Member, text: str = LECTURE, title: str = "Lecture on functions", format: MaterialFormat = MaterialFormat.MARKDOWN
+    by: Member,
+    text: str = LECTURE,
+    title: str = "Lecture on functions",
+    format: MaterialFormat = MaterialFormat.MARKDOWN,
 ) -> MaterialVersion:
     return ai_actions.import_material(by=by, title=title, kind=MaterialKind.LECTURE, format=format, text=text)
 

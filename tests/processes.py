@@ -25,11 +25,13 @@ def database_url() -> str:
     return f"postgres://{address['USER']}{password}@{host}{port}/{address['NAME']}"
 
 
-
-
 def environment(**changes: str) -> dict[str, str]:
     """Return an environment for a child that works on the test database."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COV_", "COVERAGE", "PYTEST", "DJANGO"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("COV_", "COVERAGE", "PYTEST", "DJANGO"))
+    }
     return {**kept, "QUOKKAQ_MODE": "test", "DATABASE_URL": database_url(), **changes}
 
 

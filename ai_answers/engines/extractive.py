@@ -85,9 +85,8 @@ def _choose(sentences: list[_Sentence]) -> list[_Sentence]:
     best = max((sentence.score for sentence in sentences), default=0.0)
     for sentence in sorted(sentences, key=lambda s: (s.source.document_length, -s.score)):
         text = " ".join(_text(sentence).split())
-        if text in unique:
-            sentence = replace(unique[text], score=max(unique[text].score, sentence.score))
-        unique[text] = sentence
+        first = unique.get(text, sentence)
+        unique[text] = replace(first, score=max(first.score, sentence.score))
     ranked = sorted(unique.values(), key=lambda s: -s.score)[:MAX_QUOTATIONS]
     chosen = [sentence for sentence in ranked if 0 < best * MIN_RELATIVE_SCORE <= sentence.score]
     return sorted(chosen, key=lambda s: (-s.source.score, s.span.start))

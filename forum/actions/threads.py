@@ -29,11 +29,50 @@ from forum.models import (
 from forum.signals import thread_started
 from quokkaq.lib.uuid7 import uuid7
 
-_ANIMALS = (
-    "Wombat Numbat Bilby Quoll Potoroo Bandicoot Wallaby Echidna Platypus Kookaburra Galah Lorikeet Emu Cassowary "
-    "Dugong Possum Glider Dunnart Pademelon Bettong Kultarr Antechinus Lyrebird Brolga"
-).split()
-_MOODS = "Curious Patient Quiet Bright Gentle Careful Eager Brave Calm Keen Merry Sunny Thoughtful Nimble Steady Wise".split()
+_ANIMALS = [
+    "Wombat",
+    "Numbat",
+    "Bilby",
+    "Quoll",
+    "Potoroo",
+    "Bandicoot",
+    "Wallaby",
+    "Echidna",
+    "Platypus",
+    "Kookaburra",
+    "Galah",
+    "Lorikeet",
+    "Emu",
+    "Cassowary",
+    "Dugong",
+    "Possum",
+    "Glider",
+    "Dunnart",
+    "Pademelon",
+    "Bettong",
+    "Kultarr",
+    "Antechinus",
+    "Lyrebird",
+    "Brolga",
+]
+_MOODS = [
+    "Curious",
+    "Patient",
+    "Quiet",
+    "Bright",
+    "Gentle",
+    "Careful",
+    "Eager",
+    "Brave",
+    "Calm",
+    "Keen",
+    "Merry",
+    "Sunny",
+    "Thoughtful",
+    "Nimble",
+    "Steady",
+    "Wise",
+]
 
 
 @dataclass(frozen=True)

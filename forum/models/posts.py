@@ -51,7 +51,8 @@ class Revision(Tenanted):
         ordering = ["created_at", "id"]
         constraints = [
             models.CheckConstraint(
-                condition=Q(thread=None, post__isnull=False) | Q(thread__isnull=False, post=None), name="revision_of_one"
+                condition=Q(thread=None, post__isnull=False) | Q(thread__isnull=False, post=None),
+                name="revision_of_one",
             )
         ]
         indexes = [

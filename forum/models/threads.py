@@ -57,7 +57,9 @@ class Thread(Writing):
     visibility = models.CharField(max_length=8, choices=Visibility, default=Visibility.COURSE)
     is_pinned = models.BooleanField("pinned", default=False)
     is_locked = models.BooleanField("locked", default=False)
-    accepted_post = models.ForeignKey("forum.Post", models.SET_NULL, null=True, blank=True, editable=False, related_name="+")
+    accepted_post = models.ForeignKey(
+        "forum.Post", models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
     tags = models.ManyToManyField(Tag, through="ThreadTag", related_name="threads")
     # Kept by triggers (migration 0002) in the transaction that changes what they count.
     reply_count = models.PositiveIntegerField(default=0, editable=False)
@@ -87,7 +89,9 @@ class Thread(Writing):
         indexes = [
             # One per order of the list; the id settles ties, so the cursor (key, id) walks the index.
             *(
-                models.Index(fields=["course", f"-{key}", "-id"], condition=Q(deleted_at=None), name=f"thread_by_{name}")
+                models.Index(
+                    fields=["course", f"-{key}", "-id"], condition=Q(deleted_at=None), name=f"thread_by_{name}"
+                )
                 for key, name in (("last_activity_at", "activity"), ("created_at", "age"), ("vote_count", "votes"))
             ),
             models.Index(

@@ -112,5 +112,7 @@ class Writing(Tenanted):
                 return Byline("Deleted user")
             return Byline(self.author.display_name, user=self.author, is_reader=is_reader)
         if self.anonymity == Anonymity.CLASSMATES and member.is_staff and self.author is not None:
-            return Byline(self.author.display_name, user=self.author, pseudonym=self.pseudonym.name, is_reader=is_reader)
+            return Byline(
+                self.author.display_name, user=self.author, pseudonym=self.pseudonym.name, is_reader=is_reader
+            )
         return Byline(self.pseudonym.name, pseudonym=self.pseudonym.name, is_reader=is_reader)

@@ -45,7 +45,9 @@ def ago(when: datetime) -> SafeString:
         text = f"{int(seconds // 86400)} d ago"
     else:
         text = f"{local.day} {local:%b}" + (f" {local.year}" if local.year != timezone.localtime().year else "")
-    return format_html('<time datetime="{}" title="{}">{}</time>', when.isoformat(), f"{local.day} {local:%B %Y, %H:%M %Z}", text)
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>', when.isoformat(), f"{local.day} {local:%B %Y, %H:%M %Z}", text
+    )
 
 
 @register.filter

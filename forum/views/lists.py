@@ -45,7 +45,9 @@ class Listing:
     @classmethod
     def from_query(cls, request: SignedInRequest, tags: list[Tag]) -> "Listing":
         """Read the address; what it asks for and doesn't exist is dropped and said in `problems`."""
-        asked = cls(**{name: request.GET.get(name) or default for name, default in _DEFAULTS.items()})
+        asked = cls()
+        for name, default in _DEFAULTS.items():
+            setattr(asked, name, request.GET.get(name) or default)
         if asked.show not in FILTERS:
             asked.problems.append("There is no such filter. Showing all threads.")
             asked.show = "all"

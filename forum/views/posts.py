@@ -38,7 +38,9 @@ def reply(request: SignedInRequest, slug: str, number: int, post_id: uuid.UUID |
         )
     except access.Refused as refusal:
         form.add_error("body", str(refusal))
-        return thread_page(request, member, access.get_live_thread(member, number), refused=form, refused_parent=parent, status=409)
+        return thread_page(
+            request, member, access.get_live_thread(member, number), refused=form, refused_parent=parent, status=409
+        )
     return _to(post, slug, number)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections.abc import Callable
 from typing import IO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -10,7 +11,7 @@ MAX_AVATAR_BYTES = 5 * 1024 * 1024
 MAX_PIXELS = 40_000_000
 AVATAR_SIDE = 256
 
-_MAGIC = {
+_MAGIC: dict[str, Callable[[bytes], bool]] = {
     "PNG": lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
     "JPEG": lambda head: head.startswith(b"\xff\xd8\xff"),
     "WEBP": lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP",
@@ -50,7 +51,14 @@ def make_avatar(upload: IO[bytes], size: int) -> bytes:
                 square = ImageOps.fit(upright.convert("RGBA"), (AVATAR_SIDE, AVATAR_SIDE), Image.Resampling.LANCZOS)
     except RefusedImage:
         raise
-    except (UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning, OSError, ValueError, SyntaxError) as error:
+    except (
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+        OSError,
+        ValueError,
+        SyntaxError,
+    ) as error:
         raise RefusedImage("This picture can't be read: it may be damaged. Choose another one.") from error
     # A new image from the pixels alone: `info` with EXIF or profiles stays behind.
     clean = Image.frombytes("RGBA", square.size, square.tobytes())

@@ -61,4 +61,5 @@ def _decode(cursor: str, scope: str, rows: QuerySet[M], order: str) -> tuple[Any
         raise BadCursor("altered") from error
     if made_for != scope:
         raise BadCursor("made for another listing")
-    return rows.model._meta.get_field(order).to_python(value), uuid.UUID(row_id)
+    field: Any = rows.model._meta.get_field(order)
+    return field.to_python(value), uuid.UUID(row_id)

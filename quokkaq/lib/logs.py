@@ -105,7 +105,10 @@ def logging_config(*, level: str, pretty: bool) -> dict[str, Any]:
         },
         "formatters": {
             "json": {"()": "quokkaq.lib.logs.JsonLines"},
-            "pretty": {"format": "%(asctime)s %(levelname)-7s %(name)s [%(request_id)s] %(message)s", "datefmt": "%H:%M:%S"},
+            "pretty": {
+                "format": "%(asctime)s %(levelname)-7s %(name)s [%(request_id)s] %(message)s",
+                "datefmt": "%H:%M:%S",
+            },
         },
         "handlers": {
             "stdout": {

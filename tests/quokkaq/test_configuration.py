@@ -23,7 +23,9 @@ GOOD = {
 
 
 def start(**changes: str) -> str:
-    environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")} | GOOD | changes
+    environment = (
+        {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")} | GOOD | changes
+    )
     environment = {name: value for name, value in environment.items() if value != "-"}
     done = subprocess.run(
         [sys.executable, "manage.py", "check"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
@@ -31,11 +32,10 @@ def demo(django_db_setup: None, django_db_blocker: object) -> object:
     """The demo, seeded once for this file and taken back after it."""
     from django.db import transaction
 
-    with django_db_blocker.unblock():  # type: ignore[attr-defined]
-        with transaction.atomic():
-            call_command("seed_demo", stdout=io.StringIO())
-            yield
-            transaction.set_rollback(True)
+    with django_db_blocker.unblock(), transaction.atomic():  # type: ignore[attr-defined]
+        call_command("seed_demo", stdout=io.StringIO())
+        yield
+        transaction.set_rollback(True)
 
 
 def question(who: str, title: str) -> Answer:
@@ -108,7 +108,9 @@ def test_production_takes_no_demo_people(db: None) -> None:
     assert not User.objects.exists()
 
 
-@pytest.mark.parametrize(("port", "sentence"), [("x", "PORT is 'x'"), ("0", "PORT is '0'"), ("70000", "PORT is '70000'")])
+@pytest.mark.parametrize(
+    ("port", "sentence"), [("x", "PORT is 'x'"), ("0", "PORT is '0'"), ("70000", "PORT is '70000'")]
+)
 def test_a_port_that_is_none_is_said(monkeypatch: pytest.MonkeyPatch, port: str, sentence: str) -> None:
     monkeypatch.setenv("PORT", port)
     with pytest.raises(CommandError, match=sentence):
@@ -160,7 +162,7 @@ def test_one_command_runs_everything_and_ctrl_c_stops_it(tmp_path: Path) -> None
             process.kill()
         text = (tmp_path / "log").read_text()
         assert "Stopped." in text
-        with pytest.raises(OSError):
+        with pytest.raises(URLError):
             urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
         return took, text
 

@@ -34,7 +34,9 @@ def test_ready_when_everything_needed_works(db: None) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "/nowhere"])
 def test_not_ready_without_a_database(db: None, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     real = type(connections["default"]).get_connection_params
-    monkeypatch.setattr(type(connections["default"]), "get_connection_params", lambda self: {**real(self), "host": host, "port": 1})
+    monkeypatch.setattr(
+        type(connections["default"]), "get_connection_params", lambda self: {**real(self), "host": host, "port": 1}
+    )
     started = time.monotonic()
     status, body = ready()
     assert (status, body["checks"]["database"]) == (503, "down")

@@ -63,7 +63,9 @@ def test_markdown_becomes(source: str, expected: str) -> None:
 )  # fmt: skip
 def test_markdown_runs_nothing(attack: str) -> None:
     html = re.sub(r"&lt;.*?&gt;", "", render(attack))  # what is shown as text does nothing
-    assert not re.search(r"<(script|img|svg|style|iframe|object)|\son\w+=|href=\"(javascript|vbscript|data)", html, re.I)
+    assert not re.search(
+        r"<(script|img|svg|style|iframe|object)|\son\w+=|href=\"(javascript|vbscript|data)", html, re.I
+    )
     assert "style=" not in html
 
 
@@ -189,7 +191,9 @@ def _use_server(home: str) -> str:
     return server._psql("SELECT 1")
 
 
-def test_a_long_path_gets_a_short_socket_and_a_closed_one_another_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_path_gets_a_short_socket_and_a_closed_one_another_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deep = tmp_path / ("x" * 90)
     monkeypatch.setattr("quokkaq.lib.postgres._reachable_by_others", lambda path: True)
     assert len(str(EmbeddedPostgres(deep).socket_directory)) < 60

@@ -3,9 +3,9 @@
 import re
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from django.http import HttpResponse
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
@@ -14,6 +14,7 @@ from forum.models import Thread
 from tests import factories
 from tests.factories import World
 
+Places = dict[str, Any]
 PUBLIC, SIGNED_IN, COURSE, STAFF, GUARDED = "public", "signed in", "course", "staff", "guarded"
 
 POLICIES = {
@@ -76,7 +77,7 @@ ROUTES = dict(routes(get_resolver()))
 
 
 @pytest.fixture
-def places(world: World) -> dict[str, object]:
+def places(world: World) -> Places:
     """An object for every parameter a route can have."""
     sam, tim = world.member("sam"), world.member("tim")
     answer = factories.make_answer(sam, tim)
@@ -90,22 +91,22 @@ def places(world: World) -> dict[str, object]:
     }
 
 
-def address(name: str, places: dict[str, object]) -> str:
+def address(name: str, places: Places) -> str:
     parameters = {key: places[key] for key in get_parameters(name)}
     return reverse(name, kwargs=parameters)
 
 
 def get_parameters(name: str) -> set[str]:
     """Return every parameter of a route, those of the routes it is included from too."""
-    *_, possibilities = [get_resolver()]
-    for namespace in name.split(":")[:-1]:
-        prefix, resolver = get_resolver().namespace_dict[namespace]
-        inner = next(params for params, *_ in resolver.reverse_dict.getlist(name.split(":")[-1]))[0][1]
-        return {*inner, *(["slug"] if "slug" in str(prefix) else [])}
-    return set()
+    if ":" not in name:
+        return set()
+    namespace, short = name.split(":")
+    prefix, resolver = get_resolver().namespace_dict[namespace]
+    parameters = next(inner for inner, *_ in resolver.reverse_dict.getlist(short))[0][1]
+    return {*parameters, *(["slug"] if "slug" in str(prefix) else [])}
 
 
-def without_tokens(response: HttpResponse) -> str:
+def without_tokens(response: Any) -> str:
     """Return the page without the CSRF token of its sign-out form, which is masked anew each time."""
     return re.sub(r'name="csrfmiddlewaretoken" value="\w+"', "", response.content.decode())
 
@@ -118,7 +119,7 @@ IN_COURSE = sorted(name for name, policy in POLICIES.items() if policy in (COURS
 
 
 @pytest.mark.parametrize("name", sorted(name for name, policy in POLICIES.items() if policy not in (PUBLIC, GUARDED)))
-def test_strangers_are_asked_to_sign_in(name: str, places: dict[str, object]) -> None:
+def test_strangers_are_asked_to_sign_in(name: str, places: Places) -> None:
     url = address(name, places)
     for method in ("get", "post"):
         response = getattr(Client(), method)(url)
@@ -128,11 +129,17 @@ def test_strangers_are_asked_to_sign_in(name: str, places: dict[str, object]) ->
 
 @pytest.mark.parametrize("persona", ["eve", "pat", "dana"])
 @pytest.mark.parametrize("name", IN_COURSE)
-def test_outside_the_course_there_is_nothing(name: str, persona: str, places: dict[str, object], world: World) -> None:
+def test_outside_the_course_there_is_nothing(name: str, persona: str, places: Places, world: World) -> None:
     client = Client()
     client.force_login(world.user(persona))
     url = address(name, places)
-    if persona == "eve" and name in ("forum:list", "forum:ask", "forum:preview", "ai_answers:materials", "ai_answers:add-material"):
+    if persona == "eve" and name in (
+        "forum:list",
+        "forum:ask",
+        "forum:preview",
+        "ai_answers:materials",
+        "ai_answers:add-material",
+    ):
         # Her own institution has a course with the same slug: she sees hers, and nothing of this one.
         body = client.get(url).content.decode()
         assert "Surname-sam" not in body
@@ -145,7 +152,7 @@ def test_outside_the_course_there_is_nothing(name: str, persona: str, places: di
 
 
 @pytest.mark.parametrize("name", sorted(name for name, policy in POLICIES.items() if policy == STAFF))
-def test_students_cannot_do_what_staff_do(name: str, places: dict[str, object], world: World) -> None:
+def test_students_cannot_do_what_staff_do(name: str, places: Places, world: World) -> None:
     client = Client()
     client.force_login(world.user("noor"))
     assert client.post(address(name, places)).status_code == 403
@@ -153,7 +160,7 @@ def test_students_cannot_do_what_staff_do(name: str, places: dict[str, object], 
 
 @pytest.mark.parametrize("persona", ["sam", "tim", "ada"])
 @pytest.mark.parametrize("name", IN_COURSE)
-def test_members_reach_their_pages(name: str, persona: str, places: dict[str, object], world: World) -> None:
+def test_members_reach_their_pages(name: str, persona: str, places: Places, world: World) -> None:
     if POLICIES[name] == STAFF and persona == "sam":
         return
     client = Client()
@@ -176,7 +183,7 @@ THREAD_ROUTES = sorted(name for name in IN_COURSE if "number" in str(ROUTES[name
 @pytest.mark.parametrize("name", THREAD_ROUTES)
 @pytest.mark.parametrize("state", ["private", "deleted"])
 def test_a_private_or_deleted_thread_is_nothing_to_classmates(
-    name: str, state: str, places: dict[str, object], world: World
+    name: str, state: str, places: Places, world: World
 ) -> None:
     thread = Thread.objects.get(number=places["number"])
     if state == "private":
@@ -193,7 +200,7 @@ def test_a_private_or_deleted_thread_is_nothing_to_classmates(
         assert without_tokens(client.post(url)) == without_tokens(client.post(missing))
 
 
-def test_foreign_and_missing_look_the_same(places: dict[str, object], world: World) -> None:
+def test_foreign_and_missing_look_the_same(places: Places, world: World) -> None:
     client = Client()
     client.force_login(world.user("pat"))
     foreign = client.get(address("forum:thread", places))

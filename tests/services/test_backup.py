@@ -22,13 +22,20 @@ from tests.processes import ROOT, environment
 
 assert settings.EMBEDDED_POSTGRES is not None
 # The server's own programs: a pg_dump older than the server refuses to work.
-PROGRAMS = {"PG_DUMP": str(settings.EMBEDDED_POSTGRES.bin / "pg_dump"), "PG_RESTORE": str(settings.EMBEDDED_POSTGRES.bin / "pg_restore")}
+PROGRAMS = {
+    "PG_DUMP": str(settings.EMBEDDED_POSTGRES.bin / "pg_dump"),
+    "PG_RESTORE": str(settings.EMBEDDED_POSTGRES.bin / "pg_restore"),
+}
 
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An S3 endpoint on this machine with the buckets `files` and `backups`."""
-    for name, value in (("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_DEFAULT_REGION", "us-east-1")):
+    for name, value in (
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+    ):
         monkeypatch.setenv(name, value)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
@@ -61,7 +68,7 @@ def contents(url: str) -> dict[str, tuple[int, str]]:
         found = {}
         for (table,) in tables:
             row = database.execute(
-                f"SELECT count(*), coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {table} t"  # type: ignore[arg-type]
+                f"SELECT count(*), coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {table} t"
             ).fetchone()
             assert row is not None
             found[table] = (row[0], row[1])
@@ -70,17 +77,19 @@ def contents(url: str) -> dict[str, tuple[int, str]]:
 
 def libpq(name: str) -> str:
     address = connection.settings_dict
-    return f"host={address['HOST']} user={address['USER']} dbname={name}" + (f" password={address['PASSWORD']}" if address["PASSWORD"] else "")
+    return f"host={address['HOST']} user={address['USER']} dbname={name}" + (
+        f" password={address['PASSWORD']}" if address["PASSWORD"] else ""
+    )
 
 
 @pytest.fixture
 def empty_database() -> Iterator[str]:
     name = f"{connection.settings_dict['NAME']}_restored"
     with psycopg.connect(libpq("postgres"), autocommit=True) as admin:
-        admin.execute(f"DROP DATABASE IF EXISTS {name}")  # type: ignore[arg-type]
-        admin.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+        admin.execute(f"DROP DATABASE IF EXISTS {name}")
+        admin.execute(f"CREATE DATABASE {name}")
         yield name
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def manage(*arguments: str, **changes: str) -> None:
@@ -96,7 +105,11 @@ def test_a_backup_restores_every_table(where: str, tmp_path: Path, s3: str, empt
     fill()
     before = contents(libpq(connection.settings_dict["NAME"]))
     assert before["forum_post"][0] == 1
-    changes = {"BACKUP_ROOT": str(tmp_path)} if where == "disk" else {"BACKUP_BUCKET_NAME": "backups", "AWS_S3_ENDPOINT_URL": s3}
+    changes = (
+        {"BACKUP_ROOT": str(tmp_path)}
+        if where == "disk"
+        else {"BACKUP_BUCKET_NAME": "backups", "AWS_S3_ENDPOINT_URL": s3}
+    )
     manage("dbbackup", "--noinput", "--compress", **changes)
     if where == "disk":
         assert any(path.suffix == ".gz" for path in tmp_path.iterdir())
@@ -116,11 +129,15 @@ def test_files_go_to_a_private_bucket_with_signed_links_that_end(s3: str) -> Non
         assert "X-Amz-Signature=" in url
         assert bucket.save("avatars/x.webp", ContentFile(b"other")) != name
         assert storage.check_reachable()
-    with override_settings(AWS_STORAGE_BUCKET_NAME="no-such-bucket", AWS_S3_ENDPOINT_URL=s3, AWS_S3_REGION_NAME="us-east-1"):
+    with override_settings(
+        AWS_STORAGE_BUCKET_NAME="no-such-bucket", AWS_S3_ENDPOINT_URL=s3, AWS_S3_REGION_NAME="us-east-1"
+    ):
         assert not storage.check_reachable()
 
 
-@pytest.mark.parametrize(("name", "download_as", "disposition"), [("a.webp", "", "inline"), ("a.pdf", "Grüße.pdf", "attachment")])
+@pytest.mark.parametrize(
+    ("name", "download_as", "disposition"), [("a.webp", "", "inline"), ("a.pdf", "Grüße.pdf", "attachment")]
+)
 def test_a_file_in_the_bucket_is_answered_with_a_signed_link(
     s3: str, monkeypatch: pytest.MonkeyPatch, name: str, download_as: str, disposition: str
 ) -> None:
@@ -134,5 +151,7 @@ def test_a_file_in_the_bucket_is_answered_with_a_signed_link(
 
 
 def test_a_bucket_in_trouble_is_not_reachable() -> None:
-    with override_settings(AWS_STORAGE_BUCKET_NAME="files", AWS_S3_ENDPOINT_URL="http://127.0.0.1:1", AWS_S3_REGION_NAME="us-east-1"):
+    with override_settings(
+        AWS_STORAGE_BUCKET_NAME="files", AWS_S3_ENDPOINT_URL="http://127.0.0.1:1", AWS_S3_REGION_NAME="us-east-1"
+    ):
         assert not storage.check_reachable()

@@ -19,7 +19,8 @@ from tests.processes import free_port, wait_for
 def server(redis_server: str, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     port = free_port()
     process = subprocess.Popen(
-        [redis_server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)], stdout=subprocess.DEVNULL
+        [redis_server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)],
+        stdout=subprocess.DEVNULL,
     )
     client = redis.Redis(port=port)
 
@@ -54,9 +55,7 @@ def test_the_cache_works_and_forgives(server: tuple[str, subprocess.Popen[bytes]
     assert cache.get("k", "miss") == "miss"
 
 
-def test_sessions_outlive_redis(
-    server: tuple[str, subprocess.Popen[bytes]], world: World, settings: object
-) -> None:
+def test_sessions_outlive_redis(server: tuple[str, subprocess.Popen[bytes]], world: World, settings: object) -> None:
     url, process = server
     settings.REDIS_URL = url  # type: ignore[attr-defined]
     settings.CACHES = {"default": {"BACKEND": "quokkaq.lib.cache.ForgivingRedisCache", "LOCATION": url, **OPTIONS}}  # type: ignore[attr-defined]

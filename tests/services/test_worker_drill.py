@@ -42,7 +42,7 @@ def test_a_worker_killed_twenty_times_while_generating_leaves_one_answer() -> No
             cursor.execute("LOCK TABLE ai_answers_citation IN SHARE ROW EXCLUSIVE MODE")
             process = worker(**quick)
             try:
-                wait_for(lambda: waiting_for_lock(), what="the worker to be in the middle of an answer")
+                wait_for(waiting_for_lock, what="the worker to be in the middle of an answer")
                 killed_while_generating += generating()
             finally:
                 process.kill()
@@ -51,7 +51,9 @@ def test_a_worker_killed_twenty_times_while_generating_leaves_one_answer() -> No
                 connection.set_autocommit(True)
     assert killed_while_generating == KILLS
     with running_worker(**quick):
-        wait_for(lambda: not Answer.objects.exclude(status=AnswerStatus.PUBLISHED).exists(), seconds=60, what="all answers")
+        wait_for(
+            lambda: not Answer.objects.exclude(status=AnswerStatus.PUBLISHED).exists(), seconds=60, what="all answers"
+        )
         wait_for(lambda: jobs("doing") == jobs("todo") == 0, seconds=30, what="an empty queue")
     assert Thread.objects.count() == Answer.objects.count() == KILLS
     numbers = list(Citation.objects.filter(answer__thread=thread).values_list("number", flat=True))

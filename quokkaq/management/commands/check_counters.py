@@ -22,5 +22,7 @@ class Command(BaseCommand):
             if found and options["fix"]:
                 repair(counter)
         if wrong and not options["fix"]:
-            raise CommandError(f"{wrong} counters have drifted. Run again with --fix, and find out what wrote around them.")
+            raise CommandError(
+                f"{wrong} counters have drifted. Run again with --fix, and find out what wrote around them."
+            )
         self.stdout.write("Set right." if wrong else "No counter has drifted.")

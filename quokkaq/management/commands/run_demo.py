@@ -36,7 +36,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if settings.PRODUCTION:
-            raise CommandError("run_demo is for trying QuokkaQ out. In production use the services of docs/operating.md.")
+            raise CommandError(
+                "run_demo is for trying QuokkaQ out. In production use the services of docs/operating.md."
+            )
         port = _free_port()
         where = "the PostgreSQL of DATABASE_URL"
         if settings.EMBEDDED_POSTGRES is not None:
@@ -61,7 +63,12 @@ class _Supervisor:
     def __init__(self, say: Any, port: int) -> None:
         self.say = say
         self.port = port
-        environment = {"LOG_LEVEL": "WARNING", **os.environ, "PORT": str(port), "WEB_WORKERS": os.environ.get("WEB_WORKERS", "1")}
+        environment = {
+            "LOG_LEVEL": "WARNING",
+            **os.environ,
+            "PORT": str(port),
+            "WEB_WORKERS": os.environ.get("WEB_WORKERS", "1"),
+        }
         self.commands: Mapping[str, list[str]] = {
             "web server": [sys.executable, "-m", "gunicorn", "-c", "ops/gunicorn.conf.py", "quokkaq.wsgi"],
             "task worker": [sys.executable, "manage.py", "procrastinate", "worker"],
@@ -89,7 +96,7 @@ class _Supervisor:
 
     def _start(self, name: str) -> None:
         # A session of its own: Ctrl-C reaches this process, which then stops the others in order.
-        self.processes[name] = subprocess.Popen(  # noqa: S603 (our own commands)
+        self.processes[name] = subprocess.Popen(
             self.commands[name], cwd=Path(settings.BASE_DIR), env=self.environment, start_new_session=True
         )
 
@@ -142,5 +149,7 @@ def _free_port() -> int:
         try:
             probe.bind(("127.0.0.1", int(raw)))
         except OSError as error:
-            raise CommandError(f"Port {raw} can't be used ({error.strerror}). Choose another: PORT=8001 make run") from None
+            raise CommandError(
+                f"Port {raw} can't be used ({error.strerror}). Choose another: PORT=8001 make run"
+            ) from None
     return int(raw)
