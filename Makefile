@@ -57,7 +57,6 @@ lint: $(VENV)/.dev
 	@QUOKKAQ_MODE=test $(BIN)/python manage.py makemigrations --check --dry-run
 	@sh ops/check-deploy.sh $(BIN)/python
 	@$(BIN)/yamllint --strict ops
-	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml accounts forum ai_answers quokkaq
 
 format: $(VENV)/.dev
 	@$(BIN)/ruff check --fix .

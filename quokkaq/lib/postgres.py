@@ -70,6 +70,8 @@ class EmbeddedPostgres:
         if self.owner is None or _reachable_by_others(source):
             return source
         target = Path("/var/tmp") / f"quokkaq-postgres-{_short_hash(source)}"  # noqa: S108 (owned by root, 0755)
+        if target.exists() and target.lstat().st_uid != os.geteuid():
+            raise EmbeddedPostgresError(f"{target} belongs to somebody else: remove it or set DATABASE_URL.")
         if not target.exists():
             # The programs look for their libraries relative to themselves, so the copy keeps the package's shape.
             scratch = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="quokkaq-copy-"))
