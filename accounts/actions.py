@@ -16,15 +16,12 @@ def audit(
     target: models.Model,
     *,
     by: User | None,
-    institution_id: Any = None,
     course: Course | None = None,
     **data: Any,
 ) -> None:
     """Note that `by` did `verb` to `target`. Call it inside the action's transaction; `data` holds ids and codes, no text."""
-    if institution_id is None:
-        institution_id = target.institution_id if isinstance(target, Tenanted) else target.pk
     AuditEvent.objects.create(
-        institution_id=institution_id,
+        institution_id=target.institution_id if isinstance(target, Tenanted) else target.pk,
         actor=by,
         course=course,
         verb=verb,

@@ -371,6 +371,27 @@ def test_html_of_an_older_renderer_is_made_anew(thread: Thread, world: World, si
     assert "<p>old</p>" not in shown
 
 
+def test_in_ones_own_deleted_thread_nothing_can_be_done_but_undo(do: Do, thread: Thread, sam: Member) -> None:
+    do("sam", "delete-thread")
+    assert do("sam", "reply", body="Hello?", anonymity="named").status_code == 404
+    assert do("sam", "vote-thread").status_code == 403
+
+
+def test_a_reply_answers_even_when_the_asker_is_gone(thread: Thread, sam: Member, noor: Member) -> None:
+    sam.user.delete()
+    thread.refresh_from_db()
+    factories.make_post(noor, thread)
+    thread.refresh_from_db()
+    assert thread.status == Status.ANSWERED
+
+
+def test_a_discussion_has_no_panel(world: World, signed_in: SignIn, sam: Member) -> None:
+    factories.make_thread(sam, kind="discussion")
+    client = signed_in(world.user("sam"))
+    assert "ai-panel" not in client.get("/c/cs-101/1/").content.decode()
+    assert client.get("/c/cs-101/1/answer/").status_code == 404
+
+
 # What the database itself refuses
 
 
