@@ -63,9 +63,9 @@ def main() -> None:
             browser = playwright.chromium.launch(
                 executable_path=shutil.which("chromium") or shutil.which("chromium-browser"), args=FLAGS
             )
-            picture(browser, base, "thread", width=1280, height=900, scheme="light", page_of="thread")
+            picture(browser, base, "thread", width=1280, height=1180, scheme="light", page_of="thread")
             picture(browser, base, "phone", width=390, height=844, scheme="light", page_of="list")
-            picture(browser, base, "dark", width=1280, height=900, scheme="dark", page_of="thread")
+            picture(browser, base, "dark", width=1280, height=1180, scheme="dark", page_of="thread")
             browser.close()
     finally:
         demo.terminate()
