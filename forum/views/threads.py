@@ -43,7 +43,7 @@ def ask(request: SignedInRequest, slug: str) -> HttpResponse:
 
 
 def _ask_context(member: Member, form: ThreadForm) -> dict[str, object]:
-    return {"member": member, "form": form, "section": "ask"}
+    return {"member": member, "form": form, "preview": "", "section": "ask"}
 
 
 @login_required

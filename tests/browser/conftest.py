@@ -1,12 +1,11 @@
 """A headless Chromium, and the product running for it: live server and task worker on the test database."""
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from tests import factories
@@ -21,14 +20,15 @@ FLAGS = [
 Visit = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
-def browser(playwright: Playwright, chromium: str) -> Iterator[Browser]:
-    # Playwright runs an event loop in this thread, which Django's database code would refuse.
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-    yield browser
-    browser.close()
-    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """One Chromium for a file. Playwright's event loop ends with it: other tests of this process need theirs."""
+    with sync_playwright() as playwright, pytest.MonkeyPatch.context() as environment:
+        # Django's database code would refuse to work in a thread with an event loop.
+        environment.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
