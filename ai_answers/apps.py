@@ -5,6 +5,7 @@ from django.apps import AppConfig
 
 class AiAnswersConfig(AppConfig):
     name = "ai_answers"
+    verbose_name = "AI answers"
 
     def ready(self) -> None:
         from ai_answers import receivers  # noqa: F401 (connects itself)

@@ -5,3 +5,4 @@ from django.apps import AppConfig
 
 class ForumConfig(AppConfig):
     name = "forum"
+    verbose_name = "Forum"
