@@ -9,7 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts import actions
 from accounts.access import SignedInRequest, get_person
@@ -19,17 +19,17 @@ from quokkaq.lib.images import RefusedImage
 from quokkaq.lib.storage import serve
 
 
-@require_GET
+@require_safe
 def home(request: HttpRequest) -> HttpResponse:
     """Send people to their courses; those who aren't signed in, to the sign-in page first."""
     return redirect("accounts:courses")
 
 
 @sensitive_post_parameters("password")
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def sign_in(request: HttpRequest) -> HttpResponse:
     """Sign somebody in and bring them where they wanted to go, if that is on this site."""
-    if request.method == "GET":
+    if request.method != "POST":
         if request.user.is_authenticated:
             return redirect("accounts:courses")
         return render(
@@ -53,7 +53,7 @@ def sign_out(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-@require_GET
+@require_safe
 def courses(request: SignedInRequest) -> HttpResponse:
     """List the courses the person is in, those running now first."""
     mine = (
@@ -66,10 +66,10 @@ def courses(request: SignedInRequest) -> HttpResponse:
 
 
 @login_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def profile(request: SignedInRequest) -> HttpResponse:
     """Show and save what a person says about themselves."""
-    if request.method == "GET":
+    if request.method != "POST":
         return _profile_page(request, ProfileForm(instance=request.user), AvatarForm())
     form = ProfileForm(request.POST, instance=request.user)
     if not form.is_valid():
@@ -101,7 +101,7 @@ def change_avatar(request: SignedInRequest) -> HttpResponse:
 
 
 @login_required
-@require_GET
+@require_safe
 def avatar(request: SignedInRequest, person_id: uuid.UUID) -> HttpResponseBase:
     """Show the picture of somebody who shares a course with the reader."""
     person = get_person(request.user, person_id)

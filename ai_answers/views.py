@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.access import Member, SignedInRequest, get_member, require_staff, require_writer
 from ai_answers import access, actions
@@ -46,7 +46,7 @@ def answer_panel(request: HttpRequest, member: Member, thread: Thread) -> str:
 
 
 @login_required
-@require_GET
+@require_safe
 def answer(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Show the panel alone: the page asks for it while the answer is being written."""
     member = get_member(request.user, slug)
@@ -107,7 +107,7 @@ def _panel_context(member: Member, thread: Thread, found: Answer) -> dict[str, o
 
 
 @login_required
-@require_GET
+@require_safe
 def materials(request: SignedInRequest, slug: str) -> HttpResponse:
     """List what the course is taught from."""
     member = get_member(request.user, slug)
@@ -129,7 +129,7 @@ class ShownPassage:
 
 
 @login_required
-@require_GET
+@require_safe
 def material(request: SignedInRequest, slug: str, material_id: uuid.UUID) -> HttpResponse:
     """Show a version of a material (`v`), at and with the quotation from `start` to `end` marked, when given."""
     member = get_member(request.user, slug)
@@ -166,7 +166,7 @@ def material(request: SignedInRequest, slug: str, material_id: uuid.UUID) -> Htt
 
 
 @login_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def add_material(request: SignedInRequest, slug: str, material_id: uuid.UUID | None = None) -> HttpResponse:
     """Add a material, or a version of one."""
     member = get_member(request.user, slug)

@@ -46,15 +46,14 @@ def body_field(label: str, *, rows: int) -> PlainText:
 class FormKeyed(forms.Form):
     """A form that knows when it is sent twice."""
 
-    form_key = forms.UUIDField(widget=forms.HiddenInput, required=False)
+    form_key = forms.CharField(widget=forms.HiddenInput, required=False)
 
     def key(self) -> uuid.UUID:
-        """Return the key the form was shown with; a new one when it came without."""
-        return self.cleaned_data.get("form_key") or uuid.uuid4()
-
-    def clean_form_key(self) -> uuid.UUID | None:
-        value = self.cleaned_data["form_key"]
-        return value if isinstance(value, uuid.UUID) else None
+        """Return the key the form was shown with; a new one when it came without, or with something else."""
+        try:
+            return uuid.UUID(self.cleaned_data["form_key"])
+        except ValueError:
+            return uuid.uuid4()
 
 
 class TitleAndTags(forms.Form):

@@ -119,7 +119,7 @@ MIDDLEWARE = [
     "quokkaq.lib.request_id.RequestIdMiddleware",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "quokkaq.lib.logs.AccessLogMiddleware",
-    "quokkaq.lib.http.PermissionsPolicyMiddleware",
+    "quokkaq.lib.http.ResponsePolicyMiddleware",
     "quokkaq.lib.http.FormEncodingMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import render
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from accounts.access import Member, SignedInRequest, get_member
 from forum.models import Kind, Status, Tag, Thread, Visibility
@@ -113,7 +113,7 @@ _DEFAULTS = {"show": "all", "sort": "active", "tag": "", "kind": "", "cursor": "
 
 
 @login_required
-@require_GET
+@require_safe
 def thread_list(request: SignedInRequest, slug: str) -> HttpResponse:
     """List the threads of a course, pinned ones first."""
     member = get_member(request.user, slug)

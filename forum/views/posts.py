@@ -8,7 +8,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.access import Member, SignedInRequest, get_member
 from forum import access, actions
@@ -45,7 +45,7 @@ def reply(request: SignedInRequest, slug: str, number: int, post_id: uuid.UUID |
 
 
 @login_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def edit_post(request: SignedInRequest, slug: str, number: int, post_id: uuid.UUID) -> HttpResponse:
     """Change a reply's text."""
     member = get_member(request.user, slug)
@@ -61,7 +61,7 @@ def edit_post(request: SignedInRequest, slug: str, number: int, post_id: uuid.UU
 
 
 @login_required
-@require_GET
+@require_safe
 def post_history(request: SignedInRequest, slug: str, number: int, post_id: uuid.UUID) -> HttpResponse:
     """Show what a reply said before each edit."""
     member = get_member(request.user, slug)

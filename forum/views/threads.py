@@ -9,7 +9,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.access import Member, SignedInRequest, get_member, require_writer
 from forum import access, actions
@@ -20,13 +20,13 @@ from quokkaq.lib.markdown import render as render_markdown
 
 
 @login_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def ask(request: SignedInRequest, slug: str) -> HttpResponse:
     """Write a thread; `preview` shows it first (for browsers without JavaScript)."""
     member = get_member(request.user, slug)
     require_writer(member)
     session_key = f"ask:{member.course.pk}"
-    if request.method == "GET":
+    if request.method != "POST":
         # One key until something is posted, so that two tabs with the same text are one question.
         form_key = request.session.setdefault(session_key, str(uuid.uuid4()))
         form = ThreadForm(member=member, initial={"form_key": form_key})
@@ -58,7 +58,7 @@ def preview(request: SignedInRequest, slug: str) -> HttpResponse:
 
 
 @login_required
-@require_GET
+@require_safe
 def thread(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Show a thread with its replies, and note that it was read."""
     member = get_member(request.user, slug)
@@ -114,7 +114,7 @@ def thread_page(
 
 
 @login_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def edit_thread(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Change a thread's title, text and tags."""
     member = get_member(request.user, slug)
@@ -131,7 +131,7 @@ def edit_thread(request: SignedInRequest, slug: str, number: int) -> HttpRespons
 
 
 @login_required
-@require_GET
+@require_safe
 def thread_history(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Show what a thread said before each edit."""
     member = get_member(request.user, slug)

@@ -37,8 +37,8 @@ class FormEncodingMiddleware:
         return self.get_response(request)
 
 
-class PermissionsPolicyMiddleware:
-    """Refuse browser features no page of ours uses, on every response."""
+class ResponsePolicyMiddleware:
+    """Refuse browser features no page of ours uses, and let nobody keep a page: it is for the one who asked, now."""
 
     POLICY = "camera=(), microphone=(), geolocation=(), payment=(), usb=(), interest-cohort=()"
 
@@ -48,4 +48,5 @@ class PermissionsPolicyMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
         response.setdefault("Permissions-Policy", self.POLICY)
+        response.setdefault("Cache-Control", "private, no-cache")
         return response

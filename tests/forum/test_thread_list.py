@@ -112,6 +112,20 @@ def test_unknown_filters_are_said(client: Client, query: str, sentence: str) -> 
     assert sentence in response.content.decode()
 
 
+@pytest.mark.parametrize(
+    "path", ["99999999999999/", "0/", "99999999999999999999999999/", "999/answer/", "materials/?page=1"]
+)
+def test_odd_addresses_are_not_found(client: Client, path: str) -> None:
+    assert client.get(LIST + path).status_code == (200 if "?" in path else 404)
+
+
+@pytest.mark.parametrize(
+    "query", ["?tag=%00", "?cursor=%00", "?show=%ff", "?sort=" + "x" * 5000, "?cursor=" + "A" * 5000]
+)
+def test_odd_queries_are_refused(client: Client, query: str) -> None:
+    assert client.get(LIST + query).status_code == 400
+
+
 def test_unread_until_opened_and_again_after_a_reply(client: Client, sam: Member, tim: Member) -> None:
     thread = factories.make_thread(sam)
     assert numbers(client, "?show=unread") == [1]

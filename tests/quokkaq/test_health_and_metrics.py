@@ -144,3 +144,4 @@ def test_every_response_has_the_policies(db: None) -> None:
     assert response["X-Frame-Options"] == "DENY"
     assert response["X-Content-Type-Options"] == "nosniff"
     assert "camera=()" in response["Permissions-Policy"]
+    assert Client().head("/sign-in/").status_code == 200
