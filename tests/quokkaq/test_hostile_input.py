@@ -1,0 +1,97 @@
+"""Whatever is sent to whatever address, the answer is never a 500."""
+
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.urls import reverse
+
+from forum.models import Post, Thread
+from tests import factories
+from tests.factories import World
+from tests.quokkaq.test_route_policies import ROUTES, address
+
+FIELDS = (
+    "title", "body", "kind", "visibility", "anonymity", "tags", "form_key", "on", "email", "password", "next", "display_name",
+    "pronouns", "time_zone", "theme", "text", "format", "preview", "remove",
+)  # fmt: skip
+VALUES = {
+    "nothing": "",
+    "nul": "a\x00b",
+    "long": "x" * 60_000,
+    "odd letters": "\u202e\u200b\ud83d\ude00 ‮ \ufeff ﷽ \x7f".encode("utf-16", "surrogatepass").decode("utf-16"),
+    "sql": "'; DROP TABLE forum_thread; -- \\ %s %(x)s",
+    "search syntax": "a & | ! ( ) <-> :* 'b' \\'c",
+    "markup": "<script>alert(1)</script>{{ 7|add:1 }}{% load x %}[a](javascript:1)$\\frac{$",
+    "number": "-99999999999999999999",
+    "deep markdown": "> " * 3000 + "*" * 2000 + "[" * 2000,
+}
+
+
+@pytest.fixture
+def places(world: World) -> dict[str, Any]:
+    answer = factories.make_answer(world.member("sam"), world.member("tim"))
+    post = factories.make_post(world.member("noor"), answer.thread)
+    return {
+        "slug": world.course.slug, "number": answer.thread.number, "post_id": post.pk, "person_id": world.user("sam").pk,
+        "material_id": answer.citations.get(number=1).version.material_id,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", VALUES)
+@pytest.mark.parametrize("who", ["sam", "tim"])
+def test_no_form_breaks(world: World, places: dict[str, Any], who: str, kind: str) -> None:
+    client = Client(raise_request_exception=False)
+    client.force_login(world.user(who))
+    broken = []
+    for name in ROUTES:
+        url = address(name, places)
+        for sent in (
+            dict.fromkeys(FIELDS, VALUES[kind]),
+            {field: [VALUES[kind], "second"] for field in FIELDS},
+            {
+                "title": VALUES[kind][:200] or "A title",
+                "body": VALUES[kind],
+                "kind": "question",
+                "visibility": "course",
+                "anonymity": "named",
+            },
+            {
+                "picture": SimpleUploadedFile("x", VALUES[kind].encode("utf-8", "replace")),
+                "file": SimpleUploadedFile("y", b"\xff"),
+            },
+        ):
+            if name == "accounts:sign-out":
+                continue
+            response = client.post(url, sent)
+            if response.status_code >= 500:
+                broken.append((name, response.status_code))
+        for query in (
+            "?",
+            "&".join(
+                f"{f}={VALUES[kind][:200]}"
+                for f in ("tag", "show", "sort", "kind", "cursor", "v", "start", "end", "page", "next")
+            ),
+        ):
+            response = client.get(f"{url}?{query}", headers={"HX-Request": "true"})
+            if response.status_code >= 500 and name != "ready":
+                broken.append((name, response.status_code))
+        Thread.objects.filter(deleted_at__isnull=False).update(deleted_at=None, deleted_by=None)
+        Post.objects.filter(deleted_at__isnull=False).update(deleted_at=None, deleted_by=None)
+    assert broken == []
+
+
+@pytest.mark.parametrize(
+    "title", ["the of and", "😀😀😀😀😀", "' OR 1=1 --", "a\\b 'c' :* <-> & | !", "x" * 200, "٣ ?؟ ‮txt"]
+)
+def test_a_question_in_any_letters_gets_its_answer_or_none(world: World, title: str) -> None:
+    from ai_answers import actions
+    from ai_answers.models import Answer
+
+    factories.make_material(world.member("tim"))
+    thread = factories.make_thread(world.member("sam"), title, title)
+    actions.generate_answer(Answer.objects.get(thread=thread).pk)
+    client = Client()
+    client.force_login(world.user("noor"))
+    assert client.get(reverse("forum:thread", args=["cs-101", thread.number])).status_code == 200
