@@ -20,7 +20,7 @@ VALUES = {
     "nothing": "",
     "nul": "a\x00b",
     "long": "x" * 60_000,
-    "odd letters": "\u202e\u200b\ud83d\ude00 ‮ \ufeff ﷽ \x7f".encode("utf-16", "surrogatepass").decode("utf-16"),
+    "odd letters": "\u202e\u200b\ud83d\ude00 \u202e \ufeff ﷽ \x7f".encode("utf-16", "surrogatepass").decode("utf-16"),
     "sql": "'; DROP TABLE forum_thread; -- \\ %s %(x)s",
     "search syntax": "a & | ! ( ) <-> :* 'b' \\'c",
     "markup": "<script>alert(1)</script>{{ 7|add:1 }}{% load x %}[a](javascript:1)$\\frac{$",
@@ -83,7 +83,7 @@ def test_no_form_breaks(world: World, places: dict[str, Any], who: str, kind: st
 
 
 @pytest.mark.parametrize(
-    "title", ["the of and", "😀😀😀😀😀", "' OR 1=1 --", "a\\b 'c' :* <-> & | !", "x" * 200, "٣ ?؟ ‮txt"]
+    "title", ["the of and", "😀😀😀😀😀", "' OR 1=1 --", "a\\b 'c' :* <-> & | !", "x" * 200, "٣ ?؟ \u202etxt"]
 )
 def test_a_question_in_any_letters_gets_its_answer_or_none(world: World, title: str) -> None:
     from ai_answers import actions
