@@ -28,3 +28,26 @@ document.addEventListener("input", (event) => {
 
 // After a refused form, start where the problem is said.
 document.querySelector(".error-summary[tabindex]")?.focus();
+
+// A click that was refused (somebody deleted or locked it meanwhile) shows the page that says so, as it would without script.
+// A fragment that can't be had (signed out in another tab) leaves what is there: nobody loses what they are typing.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { detail } = event;
+  const act = detail.requestConfig.elt.matches("form.act");
+  const signedOut = detail.pathInfo?.responsePath?.startsWith("/sign-in/");
+  if (act && (detail.xhr.status >= 400 || signedOut)) {
+    detail.shouldSwap = true;
+    detail.isError = false;
+    detail.target = document.getElementById("page");
+    detail.selectOverride = "#page";
+    detail.swapOverride = "outerHTML";
+  } else if (signedOut) {
+    detail.shouldSwap = false;
+  }
+});
+
+// No connection: let the browser try, and say so in its own words.
+document.addEventListener("htmx:sendError", (event) => {
+  const form = event.detail.elt;
+  if (form.matches?.("form.act")) form.submit();
+});

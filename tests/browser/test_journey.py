@@ -1,11 +1,13 @@
 """The main way through QuokkaQ, as people click it, with and without JavaScript."""
 
+import re
 import subprocess
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from ai_answers.models import Answer
+from forum import actions
 from forum.models import Post, Thread
 from tests import factories
 from tests.browser.conftest import Visit
@@ -92,6 +94,26 @@ def test_a_double_click_asks_once(stage: World, visit: Visit) -> None:
     sam.get_by_role("button", name="Post", exact=True).dblclick()
     expect(sam.get_by_role("heading", level=1)).to_have_text(QUESTION)
     assert (Thread.objects.count(), Answer.objects.count()) == (1, 1)
+
+
+def test_a_click_that_is_refused_says_so(stage: World, visit: Visit) -> None:
+    thread = factories.make_thread(stage.member("sam"), "Deleted meanwhile")
+    noor = visit("noor")
+    noor.goto(f"/c/cs-101/{thread.number}/")
+    actions.delete_thread(by=stage.member("sam"), thread=thread)
+    noor.locator("#vote-thread").click()
+    expect(noor.get_by_role("heading", level=1)).to_have_text("There is nothing here")
+
+
+def test_signed_out_in_another_tab_nothing_typed_is_lost(stage: World, visit: Visit) -> None:
+    sam = visit("sam")
+    ask(sam)
+    expect(sam.locator("#preview strong")).to_have_text("once")
+    sam.context.clear_cookies(name="quokkaq_session")
+    with sam.expect_response("**/sign-in/**"):
+        sam.get_by_label("Details").press_sequentially(" more")
+    expect(sam.get_by_label("Details")).to_have_value(re.compile("Is it .* more"))
+    expect(sam.locator("#preview")).not_to_contain_text("Sign in")
 
 
 def test_delete_and_undo(stage: World, visit: Visit) -> None:
