@@ -10,6 +10,15 @@ from django.http import HttpRequest
 from accounts.models import User
 
 
+class HiddenText(forms.CharField):
+    """A hidden field: nobody could see or mend what is wrong in it, so it takes anything. Who uses it checks it."""
+
+    widget = forms.HiddenInput
+
+    def run_validators(self, value: Any) -> None:
+        """Refuse nothing."""
+
+
 class SignInForm(forms.Form):
     """E-mail and password. One message for every way to be wrong, so that it doesn't tell which addresses exist."""
 
@@ -22,7 +31,7 @@ class SignInForm(forms.Form):
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
-    next = forms.CharField(required=False, max_length=2000, widget=forms.HiddenInput)
+    next = HiddenText(required=False)
 
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         self.request = request

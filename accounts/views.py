@@ -4,7 +4,6 @@ import uuid
 
 from django.contrib import messages
 from django.contrib.auth import login, logout
-from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -13,6 +12,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from accounts import actions
 from accounts.access import SignedInRequest, get_person
+from accounts.decorators import login_required
 from accounts.forms import AvatarForm, ProfileForm, SignInForm
 from accounts.models import Enrollment
 from quokkaq.lib.images import RefusedImage
@@ -33,11 +33,13 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         if request.user.is_authenticated:
             return redirect("accounts:courses")
         return render(
-            request, "accounts/sign_in.html", {"form": SignInForm(request, initial={"next": request.GET.get("next")})}
+            request,
+            "accounts/sign_in.html",
+            {"form": SignInForm(request, initial={"next": request.GET.get("next")}), "kept": []},
         )
     form = SignInForm(request, request.POST)
     if not form.is_valid() or form.user is None:
-        return render(request, "accounts/sign_in.html", {"form": form}, status=422)
+        return render(request, "accounts/sign_in.html", {"form": form, "kept": []}, status=422)
     login(request, form.user)
     target = form.cleaned_data["next"]
     safe = url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure())

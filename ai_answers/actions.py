@@ -40,7 +40,9 @@ from quokkaq.lib.markdown import render
 log = logging.getLogger(__name__)
 
 GENERATE_TASK = "ai_answers.generate_answer"
-_MARKER = re.compile(r"\[(\d{1,2})\]")
+_MARKER = re.compile(r"(?<!\\)\[(\d{1,2})\]")
+# Stand for the brackets of a marker while Markdown is rendered; nothing else in the text may contain them.
+_OPEN, _CLOSE = "\ue000", "\ue001"
 
 
 # Materials
@@ -211,7 +213,7 @@ def _finish(
     else:
         answer.status = AnswerStatus.PUBLISHED
         answer.body = result.body
-        answer.body_html = link_markers(render(result.body), len(result.claims))
+        answer.body_html = render_answer(result.body, len(result.claims))
         outcome = CallOutcome.ANSWERED
         Citation.objects.bulk_create(
             Citation(
@@ -230,14 +232,19 @@ def _finish(
     _record_call(answer, engine, outcome, retrieval, started)
 
 
-def link_markers(html: str, count: int) -> str:
-    """Turn each `[n]` of an answer's HTML into a link to its quotation below; numbers without one stay text."""
+def render_answer(body: str, count: int) -> str:
+    """Return the HTML of an answer, with each `[n]` from 1 to `count` linked to its quotation below.
+
+    Only markers the engine wrote are linked: a `[2]` in the title of a material is escaped, and stays text.
+    """
+    clean = body.replace(_OPEN, "").replace(_CLOSE, "")
+    html = render(_MARKER.sub(lambda match: f"{_OPEN}{match[1]}{_CLOSE}", clean))
 
     def link(match: re.Match[str]) -> str:
-        number = int(match.group(1))
-        return f'<a class="marker" href="#quotation-{number}">[{number}]</a>' if 1 <= number <= count else match.group()
+        number = int(match[1])
+        return f'<a class="marker" href="#quotation-{number}">[{number}]</a>' if 1 <= number <= count else f"[{number}]"
 
-    return _MARKER.sub(link, html)
+    return re.sub(f"{_OPEN}(\\d+){_CLOSE}", link, html)
 
 
 def _record_call(

@@ -4,7 +4,6 @@ import uuid
 from dataclasses import dataclass
 
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
@@ -13,6 +12,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.access import Member, SignedInRequest, get_member, require_staff, require_writer
+from accounts.decorators import login_required
 from ai_answers import access, actions
 from ai_answers.citations import still_hold
 from ai_answers.forms import MaterialForm

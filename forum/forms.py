@@ -6,6 +6,7 @@ from typing import Any
 from django import forms
 
 from accounts.access import Member
+from accounts.forms import HiddenText
 from forum.actions import ThreadDraft
 from forum.models import MAX_BODY, MAX_TITLE, MIN_TITLE, Anonymity, Kind, Tag, Visibility
 
@@ -14,8 +15,9 @@ class PlainText(forms.CharField):
     """Text with line ends as `\\n` (browsers send `\\r\\n`, which would count twice) and nothing that isn't text."""
 
     def to_python(self, value: Any) -> str:
-        text = str(super().to_python(value) or "")
-        return text.replace("\r\n", "\n").replace("\r", "\n")
+        text = str(super().to_python(value) or "").replace("\r\n", "\n").replace("\r", "\n")
+        # Blanks at the start of the first line may be the indentation of code.
+        return text.rstrip().lstrip("\n") if text.strip() else ""
 
     def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
         """Leave out `maxlength`: browsers cut what is pasted beyond it without a word; the form refuses it with one."""
@@ -35,6 +37,7 @@ def body_field(label: str, *, rows: int) -> PlainText:
     return PlainText(
         label=label,
         max_length=MAX_BODY,
+        strip=False,
         widget=forms.Textarea(attrs={"rows": rows, "data-grow": True, "aria-describedby": "markdown-help"}),
         error_messages={
             "required": "Write something first.",
@@ -43,10 +46,17 @@ def body_field(label: str, *, rows: int) -> PlainText:
     )
 
 
+class OneLine(PlainText):
+    """Text of one line; runs of blanks count, and are kept, as one."""
+
+    def to_python(self, value: Any) -> str:
+        return " ".join(super().to_python(value).split())
+
+
 class FormKeyed(forms.Form):
     """A form that knows when it is sent twice."""
 
-    form_key = forms.CharField(widget=forms.HiddenInput, required=False)
+    form_key = HiddenText(required=False)
 
     def key(self) -> uuid.UUID:
         """Return the key the form was shown with; a new one when it came without, or with something else."""
@@ -59,7 +69,7 @@ class FormKeyed(forms.Form):
 class TitleAndTags(forms.Form):
     """What asking and editing a thread share."""
 
-    title = PlainText(
+    title = OneLine(
         label="Title",
         min_length=MIN_TITLE,
         max_length=MAX_TITLE,
@@ -82,10 +92,6 @@ class TitleAndTags(forms.Form):
     def __init__(self, *args: Any, member: Member, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["tags"].queryset = Tag.objects.visible_to(member)  # type: ignore[attr-defined]
-
-    def clean_title(self) -> str:
-        """Make it one line."""
-        return " ".join(self.cleaned_data["title"].split())
 
 
 class ThreadForm(TitleAndTags, FormKeyed):

@@ -17,4 +17,6 @@ urlpatterns = [
     path("c/<slug:slug>/", include("forum.urls")),
 ]
 
+handler403 = "quokkaq.views.forbidden"
+handler404 = "quokkaq.views.not_found"
 handler500 = "quokkaq.views.server_error"

@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 
+from accounts.decorators import written_in
 from quokkaq.lib import request_id
 
 log = logging.getLogger(__name__)
@@ -29,5 +30,14 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Say what to do when a form's token is missing or old, and give back what was typed so that nothing is lost."""
-    kept = [text for text in (request.POST.get("title", ""), request.POST.get("body", "")) if text.strip()]
-    return render(request, "403_csrf.html", {"kept": kept}, status=403)
+    return render(request, "403_csrf.html", {"kept": written_in(request)}, status=403)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 404, the same for missing and for somebody else's; what was written to it comes back."""
+    return render(request, "404.html", {"kept": written_in(request)}, status=404)
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 403; what was written comes back."""
+    return render(request, "403.html", {"kept": written_in(request)}, status=403)

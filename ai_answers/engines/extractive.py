@@ -1,6 +1,7 @@
 """The embedded engine: quotes the sentences that fit best, word for word, or abstains."""
 
 import re
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -116,4 +117,4 @@ def _listed(items: Sequence[str]) -> str:
 
 
 def _escaped(title: str) -> str:
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+-.!|$~" else c for c in title)
+    return "".join(f"\\{c}" if c in string.punctuation else c for c in " ".join(title.split()))

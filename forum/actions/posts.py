@@ -59,7 +59,7 @@ def add_reply(
         submission_key=key,
     )
     if anonymity != Anonymity.NAMED:
-        post.pseudonym = pseudonym_for(by, thread)
+        post.pseudonym = pseudonym_for(by, thread, anonymity)
     post.set_body(body)
     post.save(force_insert=True)
     refresh_status(thread)
@@ -107,6 +107,7 @@ def delete_post(*, by: Member, post: Post) -> None:
 @transaction.atomic
 def restore_post(*, by: Member, post: Post) -> None:
     """Undo a deletion."""
+    lock_thread_row(post.thread)
     post = _lock(post)
     access.require(access.may_restore(by, post))
     post.deleted_at = post.deleted_by = None

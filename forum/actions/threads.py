@@ -132,7 +132,7 @@ def start_thread(*, by: Member, draft: ThreadDraft, form_key: uuid.UUID) -> Thre
         # Thread and pseudonym point at each other; the foreign key is checked at commit.
         thread.pseudonym_id = uuid7()
         thread.save(force_insert=True)
-        thread.pseudonym = pseudonym_for(by, thread, pseudonym_id=thread.pseudonym_id)
+        thread.pseudonym = pseudonym_for(by, thread, draft.anonymity, pseudonym_id=thread.pseudonym_id)
     ThreadTag.objects.bulk_create(
         ThreadTag(institution_id=course.institution_id, thread=thread, tag=tag) for tag in draft.tags
     )
@@ -143,13 +143,27 @@ def start_thread(*, by: Member, draft: ThreadDraft, form_key: uuid.UUID) -> Thre
     return thread
 
 
-def pseudonym_for(member: Member, thread: Thread, *, pseudonym_id: uuid.UUID | None = None) -> Pseudonym:
+def pseudonym_for(
+    member: Member, thread: Thread, anonymity: Anonymity, *, pseudonym_id: uuid.UUID | None = None
+) -> Pseudonym:
     """Return the member's pseudonym in the thread, made on first use.
+
+    Raises `Refused` when the member hides there already, but from others: staff, who see a name beside the pseudonym
+    in one place, would know it in the other.
 
     Which name somebody gets depends only on chance: it is drawn from the names nobody has in this thread.
     """
     found = Pseudonym.objects.filter(thread=thread, user=member.user).first()
     if found is not None:
+        others = [
+            rows.filter(pseudonym=found).exclude(anonymity=anonymity).exists()
+            for rows in (Thread.objects.all(), Post.objects.all())
+        ]
+        if any(others):
+            raise access.Refused(
+                "In this thread you hide your name from others already, and two ways of hiding would give you away. "
+                "Choose the same as before, or show your name."
+            )
         return found
     taken = set(Pseudonym.objects.filter(thread=thread).values_list("name", flat=True))
     new_id = pseudonym_id or uuid7()
@@ -244,6 +258,7 @@ def set_pinned(*, by: Member, thread: Thread, pinned: bool) -> None:
     """Keep a thread at the top of the list, or let it go."""
     access.require(access.may_moderate(by))
     thread = lock_thread_row(thread)
+    access.require(not thread.deleted_at)
     thread.is_pinned = pinned
     thread.save(update_fields=["is_pinned"])
     audit("thread.pinned" if pinned else "thread.unpinned", thread, by=by.user, course=by.course)
@@ -254,6 +269,7 @@ def set_locked(*, by: Member, thread: Thread, locked: bool) -> None:
     """Close a thread for replies of students, or open it again."""
     access.require(access.may_moderate(by))
     thread = lock_thread_row(thread)
+    access.require(not thread.deleted_at)
     thread.is_locked = locked
     thread.save(update_fields=["is_locked"])
     audit("thread.locked" if locked else "thread.unlocked", thread, by=by.user, course=by.course)

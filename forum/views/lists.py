@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
-from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from accounts.access import Member, SignedInRequest, get_member
+from accounts.decorators import login_required
 from forum.models import Kind, Status, Tag, Thread, Visibility
 from forum.querysets import ThreadQuerySet
 from quokkaq.lib.keyset import BadCursor, Page, page

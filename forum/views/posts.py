@@ -4,13 +4,13 @@ import uuid
 from collections.abc import Callable
 from functools import wraps
 
-from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.access import Member, SignedInRequest, get_member
+from accounts.decorators import View, login_required
 from forum import access, actions
 from forum.forms import PostEditForm, ReplyForm
 from forum.models import Post, Thread
@@ -72,7 +72,7 @@ def post_history(request: SignedInRequest, slug: str, number: int, post_id: uuid
 PostAct = Callable[[SignedInRequest, Member, Thread, Post], None]
 
 
-def post_act(act: PostAct) -> Callable[..., HttpResponse]:
+def post_act(act: PostAct) -> View:
     """Make a view of something done to a post with one click."""
 
     @login_required

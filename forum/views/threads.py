@@ -6,12 +6,12 @@ from difflib import SequenceMatcher
 from functools import wraps
 
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.access import Member, SignedInRequest, get_member, require_writer
+from accounts.decorators import View, login_required
 from forum import access, actions
 from forum.forms import ReplyForm, ThreadEditForm, ThreadForm, body_field
 from forum.models import MAX_BODY, Anonymity, Post, Revision, Thread
@@ -98,10 +98,13 @@ def thread_page(
     answers.sort(key=lambda pair: pair[0].pk != thread.accepted_post_id)
     anonymity = thread.anonymity if thread.is_by(member) else Anonymity.NAMED
     blank = ReplyForm(member=member, anonymity=anonymity, initial={"form_key": uuid.uuid4()}, auto_id="reply_%s")
+    open_posts = {post.pk for post in posts if post.deleted_at is None}
     context = {
         "member": member,
         "thread": thread,
         "answers": answers,
+        # A comment whose reply was deleted meanwhile has no form to stand in any more.
+        "kept": [refused.data["body"]] if refused and refused_parent and refused_parent.pk not in open_posts else [],
         "answer_count": sum(post.deleted_at is None for post, _ in answers),
         "comment_count": comments,
         "panels": thread_panels(request, member, thread),
@@ -172,7 +175,7 @@ def difference(before: str, after: str) -> list[tuple[str, str]]:
 ThreadAct = Callable[[SignedInRequest, Member, Thread], str | None]
 
 
-def thread_act(act: ThreadAct) -> Callable[..., HttpResponse]:
+def thread_act(act: ThreadAct) -> View:
     """Make a view of something done to a thread with one click; what it returns is said on the next page."""
 
     @login_required

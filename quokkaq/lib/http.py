@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponseBadRequest, HttpResponseBase, HttpResponseNotAllowed
+from django.template.loader import render_to_string
 
 METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 
@@ -29,6 +30,9 @@ class FormEncodingMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        charset = (request.content_params or {}).get("charset", "utf-8").lower()
+        if charset not in ("utf-8", "utf8"):
+            return HttpResponseBadRequest(render_to_string("400.html"))
         if request.method == "POST" and request.content_type == "application/x-www-form-urlencoded":
             try:
                 request.body.decode()

@@ -255,9 +255,11 @@ def test_staff_endorse_an_answer_under_their_name(
         actions.set_answer_endorsement(by=sam, answer=answer, on=True)
 
 
-def test_markers_link_to_their_quotations() -> None:
-    html = actions.link_markers("<p>See [1], [2] and [7].</p>", 2)
+def test_only_the_engines_markers_link_to_quotations() -> None:
+    html = actions.render_answer("“Notes \\[2\\] \ue0001\ue001” says [1], [2] and [7].", 2)
+    assert html.count('<a class="marker"') == 2
     assert '<a class="marker" href="#quotation-1">[1]</a>' in html
+    assert "Notes [2] 1" in html
     assert "and [7]" in html
 
 
