@@ -20,7 +20,7 @@ from django.utils import timezone
 from accounts.access import Member
 from accounts.models import Course, Enrollment, Institution, Role, User
 from ai_answers import actions as ai_actions
-from ai_answers.models import Answer, AnswerStatus, Material, MaterialFormat, MaterialKind, MaterialVersion
+from ai_answers.models import Answer, AnswerStatus, Material, MaterialFormat, MaterialKind
 from forum import actions
 from forum.models import Anonymity, Kind, Post, Revision, Status, Tag, Thread, ThreadRead, Visibility
 from quokkaq.context import DEMO_PASSWORD
@@ -257,5 +257,4 @@ def counts() -> dict[str, int]:
         "replies": Post.objects.count(),
         "materials": Material.objects.count(),
         "answers": Answer.objects.filter(status=AnswerStatus.PUBLISHED).count(),
-        "versions": MaterialVersion.objects.count(),
     }
