@@ -4,3 +4,9 @@ from django.dispatch import Signal
 
 # Arguments: thread.
 thread_started = Signal()
+# Arguments: post. A reply or comment stands in a thread.
+post_added = Signal()
+# Arguments: post, by (the Member who endorsed). Only the first time, not when it is taken back.
+post_endorsed = Signal()
+# Arguments: post, by (the Member who accepted).
+answer_accepted = Signal()

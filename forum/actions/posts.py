@@ -18,6 +18,7 @@ from forum.actions.threads import (
     unsettled_status,
 )
 from forum.models import Anonymity, Post, Revision, Status, Thread
+from forum.signals import answer_accepted, post_added
 
 
 @transaction.atomic
@@ -64,6 +65,7 @@ def add_reply(
     post.save(force_insert=True)
     refresh_status(thread)
     mark_read(by=by, thread=thread, up_to=post.created_at)
+    post_added.send(sender=Post, post=post)
     return post
 
 
@@ -123,6 +125,7 @@ def accept_answer(*, by: Member, post: Post, accepted: bool) -> None:
     thread = lock_thread_row(post.thread)
     post = _lock(post)
     access.require(access.may_resolve(by, thread) and post.parent_id is None and not post.deleted_at)
+    newly = accepted and thread.accepted_post_id != post.pk
     if accepted:
         thread.accepted_post = post
         thread.status = Status.RESOLVED
@@ -133,6 +136,8 @@ def accept_answer(*, by: Member, post: Post, accepted: bool) -> None:
     shown = editor_shown(by, thread)
     verb = "post.accepted" if accepted else "post.unaccepted"
     audit(verb, post, by=shown.user if shown else None, course=by.course)
+    if newly:
+        answer_accepted.send(sender=Post, post=post, by=by)
 
 
 def _lock(post: Post) -> Post:

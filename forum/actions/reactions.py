@@ -7,6 +7,7 @@ from accounts.actions import audit
 from forum import access
 from forum.actions.threads import lock_thread_row, refresh_status
 from forum.models import Endorsement, Post, Thread, Vote
+from forum.signals import post_endorsed
 
 
 @transaction.atomic
@@ -34,6 +35,7 @@ def set_endorsement(*, by: Member, post: Post, on: bool) -> None:
         Endorsement.objects.bulk_create([endorsement], ignore_conflicts=True)
         if not made:
             audit("post.endorsed", post, by=by.user, course=by.course)
+            post_endorsed.send(sender=Post, post=post, by=by)
     else:
         gone, _ = Endorsement.objects.filter(post=post, endorser=by.user).delete()
         if gone:
