@@ -10,7 +10,9 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404
 
 from accounts.access import Member
-from forum.models import Kind, Post, Thread, Writing
+from accounts.models import User
+from accounts.querysets import READING
+from forum.models import Kind, Post, StaffNote, Thread, Writing
 
 
 class Refused(Exception):
@@ -52,6 +54,20 @@ def get_post(member: Member, thread: Thread, post_id: uuid.UUID) -> Post:
     return post
 
 
+def names_in(member: Member) -> list[str]:
+    """Return what the people of the course are called: who may be meant by an `@` in a preview."""
+    people = User.objects.filter(enrollments__course=member.course, enrollments__status__in=READING)
+    return list(people.values_list("display_name", flat=True))
+
+
+def get_staff_note(member: Member, thread: Thread, note_id: uuid.UUID) -> StaffNote:
+    """Return a note on the thread; 404 to everybody but staff."""
+    note = StaffNote.objects.visible_to(member).filter(thread=thread, pk=note_id).first()
+    if note is None:
+        raise Http404
+    return note
+
+
 def may_reply(member: Member, thread: Thread) -> bool:
     """Staff may also reply in a locked thread."""
     return member.may_write and not thread.deleted_at and (member.is_staff or not thread.is_locked)
@@ -76,6 +92,11 @@ def may_vote(member: Member, writing: Writing) -> bool:
     return member.may_write and not writing.deleted_at and not writing.is_by(member)
 
 
+def may_ask_the_same(member: Member, thread: Thread) -> bool:
+    """A student may join a question that isn't their own."""
+    return thread.kind == Kind.QUESTION and not member.is_staff and may_vote(member, thread)
+
+
 def may_endorse(member: Member) -> bool:
     return member.is_staff and member.may_write
 
@@ -88,5 +109,5 @@ def may_resolve(member: Member, thread: Thread) -> bool:
 
 
 def may_moderate(member: Member) -> bool:
-    """Pin and lock."""
+    """Pin, lock, and leave notes for other staff."""
     return member.is_staff and member.may_write

@@ -29,9 +29,12 @@ from forum.models import (
     Anonymity,
     Endorsement,
     Kind,
+    Mention,
     Post,
     Pseudonym,
     Revision,
+    SameQuestion,
+    StaffNote,
     Tag,
     Thread,
     ThreadRead,
@@ -365,3 +368,41 @@ class PseudonymAdmin(ReadOnlyAdmin[Pseudonym]):
     list_filter = (("thread__course", ScopedRelatedFilter),)
     list_select_related = ("thread__course",)
     search_fields = ("name", "thread__title")
+
+
+@admin.register(SameQuestion)
+class SameQuestionAdmin(ReadOnlyAdmin[SameQuestion]):
+    """How many and when. Who doesn't understand something is nobody's business."""
+
+    course_paths = ("thread__course",)
+    fields = ("thread", "created_at")
+    raw_id_fields = ("thread",)
+    list_display = ("__str__", "thread", "created_at")
+    list_filter = (("thread__course", ScopedRelatedFilter),)
+    list_select_related = ("thread__course",)
+    date_hierarchy = "created_at"
+
+
+@admin.register(Mention)
+class MentionAdmin(ReadOnlyAdmin[Mention]):
+    """Without who is meant: behind a pseudonym stands somebody."""
+
+    course_paths = ("thread__course",)
+    fields = ("thread", "post", "created_at")
+    raw_id_fields = ("thread", "post")
+    list_display = ("__str__", "thread", "post", "created_at")
+    list_filter = (("thread__course", ScopedRelatedFilter),)
+    list_select_related = ("thread__course", "post")
+    date_hierarchy = "created_at"
+
+
+@admin.register(StaffNote)
+class StaffNoteAdmin(ReadOnlyAdmin[StaffNote]):
+    course_paths = ("thread__course",)
+    fields = ("thread", "author", "body", "created_at", "deleted_at")
+    raw_id_fields = ("thread", "author")
+    list_display = ("__str__", "thread", "author", "created_at", "deleted_at")
+    list_filter = (("thread__course", ScopedRelatedFilter), ("deleted_at", admin.EmptyFieldListFilter))
+    list_select_related = ("thread__course", "author")
+    search_fields = ("body", "thread__title")
+    date_hierarchy = "created_at"

@@ -146,6 +146,25 @@ class ReplyForm(FormKeyed):
         return Anonymity(self.cleaned_data.get("anonymity", Anonymity.NAMED))
 
 
+class StaffNoteForm(FormKeyed):
+    """A note that only staff read."""
+
+    body = body_field("Your note", rows=3)
+
+
+class SavedViewForm(forms.Form):
+    """A name for the view of the list that `query` describes."""
+
+    name = OneLine(
+        label="Name", max_length=40,
+        error_messages={
+            "required": "Give the view a name.",
+            "max_length": "The name is too long: use up to %(limit_value)d characters.",
+        },
+    )  # fmt: skip
+    query = OneLine(max_length=500, required=False)
+
+
 class PostEditForm(forms.Form):
     """Change the text of a reply."""
 

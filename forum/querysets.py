@@ -11,7 +11,21 @@ from django.db.models.functions import JSONObject
 from accounts.access import Member
 
 if TYPE_CHECKING:
-    from forum.models import Endorsement, Post, Pseudonym, Revision, Tag, Thread, ThreadRead, Vote
+    from forum.models import (
+        Draft,
+        Endorsement,
+        Mention,
+        Post,
+        Pseudonym,
+        Revision,
+        SameQuestion,
+        SavedView,
+        StaffNote,
+        Tag,
+        Thread,
+        ThreadRead,
+        Vote,
+    )
 
 
 def _rows(model: str) -> Any:
@@ -32,11 +46,12 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
         return self.in_reach_of(member).filter(deleted_at=None)
 
     def with_reader(self, member: Member) -> "ThreadQuerySet":
-        """Add `my_read_at` (None: never opened) and `my_vote` of the member."""
+        """Add `my_read_at` (None: never opened), `my_vote` and `my_same` of the member."""
         read = _rows("ThreadRead").filter(thread=OuterRef("pk"), user=member.user)
         return self.annotate(  # type: ignore[no-redef]  # declared on the model
             my_read_at=Subquery(read.values("read_at")[:1]),
             my_vote=Exists(_rows("Vote").filter(thread=OuterRef("pk"), user=member.user)),
+            my_same=Exists(_rows("SameQuestion").filter(thread=OuterRef("pk"), user=member.user)),
         )
 
     def unread_by(self, member: Member) -> "ThreadQuerySet":
@@ -109,3 +124,37 @@ class PseudonymQuerySet(models.QuerySet["Pseudonym"]):
     def visible_to(self, member: Member) -> "PseudonymQuerySet":
         """Return the member's own pseudonyms: whose the others are is what they hide."""
         return self.filter(user=member.user, institution_id=member.course.institution_id)
+
+
+class SameQuestionQuerySet(models.QuerySet["SameQuestion"]):
+    def visible_to(self, member: Member) -> "SameQuestionQuerySet":
+        """Return the member's own: who else wonders is nobody's business."""
+        return self.filter(user=member.user, institution_id=member.course.institution_id)
+
+
+class MentionQuerySet(models.QuerySet["Mention"]):
+    def visible_to(self, member: Member) -> "MentionQuerySet":
+        """Return where the member is called by name, in threads they may read."""
+        return self.filter(user=member.user, thread__in=_rows("Thread").visible_to(member))
+
+
+class StaffNoteQuerySet(models.QuerySet["StaffNote"]):
+    def visible_to(self, member: Member) -> "StaffNoteQuerySet":
+        """Return the notes of the course to its staff, and nothing to anybody else."""
+        if not member.is_staff:
+            return self.none()
+        return self.filter(
+            thread__course=member.course, institution_id=member.course.institution_id, deleted_at=None
+        ).select_related("author")
+
+
+class DraftQuerySet(models.QuerySet["Draft"]):
+    def visible_to(self, member: Member) -> "DraftQuerySet":
+        """Return the member's own drafts in the course."""
+        return self.filter(user=member.user, course=member.course, institution_id=member.course.institution_id)
+
+
+class SavedViewQuerySet(models.QuerySet["SavedView"]):
+    def visible_to(self, member: Member) -> "SavedViewQuerySet":
+        """Return the member's own views of the course."""
+        return self.filter(user=member.user, course=member.course, institution_id=member.course.institution_id)

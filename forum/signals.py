@@ -10,3 +10,7 @@ post_added = Signal()
 post_endorsed = Signal()
 # Arguments: post, by (the Member who accepted).
 answer_accepted = Signal()
+# Arguments: thread, post (None when it is the thread's own text), people (list of User), by (the Member who wrote).
+people_mentioned = Signal()
+# Arguments: thread, by (the Member who has the same question).
+same_question_asked = Signal()

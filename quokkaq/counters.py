@@ -34,6 +34,10 @@ COUNTERS = (
     ),
     Counter("forum_thread", "vote_count", "SELECT count(*) FROM forum_vote v WHERE v.thread_id = counted.id"),
     Counter(
+        "forum_thread", "same_count",
+        "SELECT count(*) FROM forum_samequestion s WHERE s.thread_id = counted.id",
+    ),
+    Counter(
         "forum_thread", "endorsement_count",
         "SELECT (SELECT count(*) FROM forum_endorsement e JOIN forum_post p ON p.id = e.post_id"
         " WHERE p.thread_id = counted.id AND p.deleted_at IS NULL)"

@@ -8,6 +8,8 @@ from django.utils import timezone
 from accounts.access import Member
 from accounts.actions import audit
 from forum import access
+from forum.actions.drafts import discard_draft
+from forum.actions.mentions import note_mentions, people_called
 from forum.actions.reading import mark_read
 from forum.actions.threads import (
     content_key,
@@ -61,11 +63,14 @@ def add_reply(
     )
     if anonymity != Anonymity.NAMED:
         post.pseudonym = pseudonym_for(by, thread, anonymity)
-    post.set_body(body)
+    people = people_called(thread, body)
+    post.set_body(body, names=people)
     post.save(force_insert=True)
     refresh_status(thread)
     mark_read(by=by, thread=thread, up_to=post.created_at)
+    discard_draft(by=by, thread=thread, post=parent)
     post_added.send(sender=Post, post=post)
+    note_mentions(by=by, writing=post, people=people)
     return post
 
 
@@ -80,10 +85,12 @@ def edit_post(*, by: Member, post: Post, body: str) -> Post:
     Revision.objects.create(
         institution_id=post.institution_id, post=post, editor=shown.user if shown else None, body=post.body
     )
-    post.set_body(body)
+    people = people_called(post.thread, body)
+    post.set_body(body, names=people)
     post.edited_at = timezone.now()
     post.save(update_fields=["body", "body_html", "html_version", "edited_at"])
     audit("post.edited", post, by=shown.user if shown else None, course=by.course)
+    note_mentions(by=by, writing=post, people=people)
     return post
 
 
@@ -141,4 +148,8 @@ def accept_answer(*, by: Member, post: Post, accepted: bool) -> None:
 
 
 def _lock(post: Post) -> Post:
-    return Post.objects.select_for_update(no_key=True, of=("self",)).select_related("thread__course").get(pk=post.pk)
+    return (
+        Post.objects.select_for_update(no_key=True, of=("self",))
+        .select_related("thread__course", "thread__author")
+        .get(pk=post.pk)
+    )

@@ -1,4 +1,4 @@
-"""Votes and endorsements. Both are set to a state, not toggled, so a double click does nothing twice."""
+"""Votes, "same question here" and endorsements. All are set to a state, not toggled, so a double click does nothing twice."""
 
 from django.db import transaction
 
@@ -6,8 +6,8 @@ from accounts.access import Member
 from accounts.actions import audit
 from forum import access
 from forum.actions.threads import lock_thread_row, refresh_status
-from forum.models import Endorsement, Post, Thread, Vote
-from forum.signals import post_endorsed
+from forum.models import Endorsement, Post, SameQuestion, Thread, Vote
+from forum.signals import post_endorsed, same_question_asked
 
 
 @transaction.atomic
@@ -20,6 +20,18 @@ def set_vote(*, by: Member, target: Thread | Post, on: bool) -> None:
         Vote.objects.bulk_create([vote], ignore_conflicts=True)
     else:
         Vote.objects.filter(user=by.user, **key).delete()
+
+
+@transaction.atomic
+def set_same_question(*, by: Member, thread: Thread, on: bool) -> None:
+    """Say that one has the question of a thread too, or take it back."""
+    thread = lock_thread_row(thread)
+    access.require(access.may_ask_the_same(by, thread))
+    if not on:
+        SameQuestion.objects.filter(user=by.user, thread=thread).delete()
+    elif not SameQuestion.objects.filter(user=by.user, thread=thread).exists():
+        SameQuestion.objects.create(institution_id=thread.institution_id, user=by.user, thread=thread)
+        same_question_asked.send(sender=SameQuestion, thread=thread, by=by)
 
 
 @transaction.atomic

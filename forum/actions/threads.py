@@ -12,6 +12,8 @@ from accounts.access import Member, require_writer
 from accounts.actions import audit
 from accounts.models import Course
 from forum import access
+from forum.actions.drafts import discard_draft
+from forum.actions.mentions import note_mentions, people_called
 from forum.models import (
     Anonymity,
     Kind,
@@ -125,7 +127,8 @@ def start_thread(*, by: Member, draft: ThreadDraft, form_key: uuid.UUID) -> Thre
         submission_key=key,
     )
     thread.last_activity_at = thread.created_at
-    thread.set_body(draft.body)
+    people = people_called(thread, draft.body)
+    thread.set_body(draft.body, names=people)
     if draft.anonymity == Anonymity.NAMED:
         thread.save(force_insert=True)
     else:
@@ -139,7 +142,9 @@ def start_thread(*, by: Member, draft: ThreadDraft, form_key: uuid.UUID) -> Thre
     ThreadRead.objects.create(
         institution_id=course.institution_id, thread=thread, user=by.user, read_at=thread.last_activity_at
     )
+    discard_draft(by=by, thread=None, post=None)
     thread_started.send(sender=Thread, thread=thread)
+    note_mentions(by=by, writing=thread, people=people)
     return thread
 
 
@@ -188,7 +193,9 @@ def editor_shown(by: Member, writing: Writing) -> Member | None:
 
 def lock_thread_row(thread: Thread) -> Thread:
     """Return the thread's row as it is now, locked against other writers until the transaction ends."""
-    return Thread.objects.select_for_update(no_key=True, of=("self",)).select_related("course").get(pk=thread.pk)
+    return (
+        Thread.objects.select_for_update(no_key=True, of=("self",)).select_related("course", "author").get(pk=thread.pk)
+    )
 
 
 @transaction.atomic
@@ -203,10 +210,12 @@ def edit_thread(*, by: Member, thread: Thread, title: str, body: str, tags: Coll
             title=thread.title, body=thread.body,
         )  # fmt: skip
         thread.title = title
-        thread.set_body(body)
+        people = people_called(thread, body)
+        thread.set_body(body, names=people)
         thread.edited_at = timezone.now()
         thread.save(update_fields=["title", "body", "body_html", "html_version", "edited_at"])
         audit("thread.edited", thread, by=shown.user if shown else None, course=by.course)
+        note_mentions(by=by, writing=thread, people=people)
     ThreadTag.objects.filter(thread=thread).exclude(tag__in=tags).delete()
     ThreadTag.objects.bulk_create(
         (ThreadTag(institution_id=thread.institution_id, thread=thread, tag=tag) for tag in tags), ignore_conflicts=True

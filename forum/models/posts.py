@@ -31,6 +31,11 @@ class Post(Writing):
             models.Index(fields=["author", "-created_at"], name="post_by_author"),
         ]
 
+    @property
+    def reference_base(self) -> str:
+        """Return the address that `#123` in this text counts from."""
+        return self.thread.reference_base
+
     def __str__(self) -> str:
         return f"{'Comment' if self.parent_id else 'Reply'} {str(self.pk)[-6:]}"
 

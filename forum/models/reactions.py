@@ -1,4 +1,4 @@
-"""Votes by anybody, endorsements by staff."""
+"""Votes and "same question here" by anybody, endorsements by staff."""
 
 from django.db import models
 from django.db.models import Q
@@ -7,7 +7,7 @@ from django.utils import timezone
 from accounts.models import Role, Tenanted, User, one_of
 from forum.models.posts import Post
 from forum.models.threads import Thread
-from forum.querysets import EndorsementQuerySet, VoteQuerySet
+from forum.querysets import EndorsementQuerySet, SameQuestionQuerySet, VoteQuerySet
 
 
 class Vote(Tenanted):
@@ -31,6 +31,22 @@ class Vote(Tenanted):
 
     def __str__(self) -> str:
         return f"Vote {str(self.pk)[-6:]}"
+
+
+class SameQuestion(Tenanted):
+    """Somebody has the question of a thread too. It says more than a vote: they wait for the answer."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="+")
+    thread = models.ForeignKey(Thread, models.CASCADE, related_name="same_questions")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = SameQuestionQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "thread"], name="same_question_once")]
+
+    def __str__(self) -> str:
+        return f"Same question {str(self.pk)[-6:]}"
 
 
 class Endorsement(Tenanted):

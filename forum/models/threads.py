@@ -63,6 +63,7 @@ class Thread(Writing):
     tags = models.ManyToManyField(Tag, through="ThreadTag", related_name="threads")
     # Kept by triggers (migration 0002) in the transaction that changes what they count.
     reply_count = models.PositiveIntegerField(default=0, editable=False)
+    same_count = models.PositiveIntegerField(default=0, editable=False)
     last_activity_at = models.DateTimeField(default=timezone.now, editable=False)
     # Kept by the task `forum.count_readers`, a minute behind at most.
     reader_count = models.PositiveIntegerField(default=0, editable=False)
@@ -71,6 +72,7 @@ class Thread(Writing):
 
     # Set by `with_reader()`.
     my_read_at: datetime | None
+    my_same: bool
     # Set by `listed()`.
     tag_list: list[dict[str, str]]
 
@@ -108,6 +110,11 @@ class Thread(Writing):
 
     def get_absolute_url(self) -> str:
         return reverse("forum:thread", args=[self.course.slug, self.number])
+
+    @property
+    def reference_base(self) -> str:
+        """Return the address that `#123` in the text of this thread counts from."""
+        return reverse("forum:list", args=[self.course.slug])
 
     @property
     def is_unread(self) -> bool:

@@ -1,5 +1,6 @@
 """What threads and posts have in common: text somebody wrote, under their name or a pseudonym."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from django.db import models
@@ -9,7 +10,7 @@ from django.utils import timezone
 from accounts.access import Member
 from accounts.models import Tenanted, User
 from forum.querysets import PseudonymQuerySet
-from quokkaq.lib.markdown import RENDERER_VERSION, render
+from quokkaq.lib.markdown import RENDERER_VERSION, References, render
 
 MAX_BODY = 10_000
 MAX_TITLE = 200
@@ -91,15 +92,21 @@ class Writing(Tenanted):
             ),
         ]
 
-    def set_body(self, body: str) -> None:
-        """Take new Markdown and render it."""
+    @property
+    def reference_base(self) -> str:
+        raise NotImplementedError
+
+    def set_body(self, body: str, *, names: Collection[str] = ()) -> None:
+        """Take new Markdown and render it; `names` are those that `@` may be followed by."""
         self.body = body
-        self.body_html = render(body)
+        self.body_html = render(body, References(self.reference_base, names))
         self.html_version = RENDERER_VERSION
 
     def html(self) -> str:
         """Return the stored HTML, rendered again when an older renderer made it."""
-        return self.body_html if self.html_version == RENDERER_VERSION else render(self.body)
+        if self.html_version == RENDERER_VERSION:
+            return self.body_html
+        return render(self.body, References(self.reference_base))
 
     def is_by(self, member: Member) -> bool:
         return self.author_id is not None and self.author_id == member.user.pk

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from accounts.access import Member
 from forum import access
-from forum.models import Byline, Post, Thread, Writing
+from forum.models import Byline, Draft, Post, StaffNote, Thread, Writing
 from quokkaq.lib.markdown import render
 
 register = template.Library()
@@ -63,6 +63,12 @@ def html_of(writing: Writing) -> SafeString:
 
 
 @register.filter
+def note_html(note: StaffNote) -> SafeString:
+    """Return a staff note as HTML; it was sanitised when it was rendered."""
+    return mark_safe(note.body_html)  # noqa: S308 (quokkaq.lib.markdown sanitises)
+
+
+@register.filter
 def sanitised(html: str) -> SafeString:
     """Return HTML made by `quokkaq.lib.markdown.render`, which sanitises."""
     return mark_safe(html)  # noqa: S308
@@ -90,6 +96,8 @@ def may(act: str, member: Member, writing: Thread | Post) -> bool:
             return access.may_vote(member, writing)
         case "resolve":
             return isinstance(writing, Thread) and access.may_resolve(member, writing)
+        case "ask the same":
+            return isinstance(writing, Thread) and access.may_ask_the_same(member, writing)
         case "endorse":
             return access.may_endorse(member) and not writing.is_by(member)
         case "moderate":
@@ -101,6 +109,13 @@ def may(act: str, member: Member, writing: Thread | Post) -> bool:
 def endorsed_by(post: Post, member: Member) -> bool:
     """Tell whether the member has endorsed the post (endorsements are prefetched)."""
     return any(endorsement.endorser_id == member.user.pk for endorsement in post.endorsements.all())
+
+
+@register.filter
+def draft_for(drafts: dict[object, Draft], post: Post) -> dict[str, str]:
+    """Return text and choice of name of a comment under `post` that its writer hasn't sent yet; empty without one."""
+    draft = drafts.get(post.pk)
+    return {name: str(draft.fields.get(name, "")) for name in ("body", "anonymity")} if draft else {}
 
 
 @register.filter

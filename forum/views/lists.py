@@ -9,7 +9,7 @@ from django.views.decorators.http import require_safe
 
 from accounts.access import Member, SignedInRequest, get_member
 from accounts.decorators import login_required
-from forum.models import Kind, Status, Tag, Thread, Visibility
+from forum.models import Kind, SavedView, Status, Tag, Thread, Visibility
 from forum.querysets import ThreadQuerySet
 from quokkaq.lib.keyset import BadCursor, Page, page
 
@@ -136,6 +136,7 @@ def thread_list(request: SignedInRequest, slug: str) -> HttpResponse:
             (listing.query(kind="" if listing.kind == key else key), label, listing.kind == key)
             for key, label in Kind.choices
         ],
+        "views": [(view, f"?{view.query}" == listing.query()) for view in SavedView.objects.visible_to(member)],
         "section": "threads",
     }
     return render(request, "forum/thread_list.html", context, status=400 if listing.problems else 200)

@@ -2,20 +2,22 @@
 
 import uuid
 from collections.abc import Callable
-from difflib import SequenceMatcher
 from functools import wraps
 
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.access import Member, SignedInRequest, get_member, require_writer
 from accounts.decorators import View, login_required
 from forum import access, actions
-from forum.forms import ReplyForm, ThreadEditForm, ThreadForm, body_field
-from forum.models import MAX_BODY, Anonymity, Post, Revision, Thread
+from forum.differences import difference
+from forum.forms import ReplyForm, StaffNoteForm, ThreadEditForm, ThreadForm, body_field
+from forum.models import MAX_BODY, Anonymity, Draft, Post, Revision, StaffNote, Thread
 from forum.panels import thread_panels
+from quokkaq.lib.markdown import References
 from quokkaq.lib.markdown import render as render_markdown
 
 
@@ -29,13 +31,14 @@ def ask(request: SignedInRequest, slug: str) -> HttpResponse:
     if request.method != "POST":
         # One key until something is posted, so that two tabs with the same text are one question.
         form_key = request.session.setdefault(session_key, str(uuid.uuid4()))
-        form = ThreadForm(member=member, initial={"form_key": form_key})
-        return render(request, "forum/ask.html", _ask_context(member, form))
+        draft = Draft.objects.visible_to(member).filter(thread=None, post=None).first()
+        form = ThreadForm(member=member, initial={**(draft.fields if draft else {}), "form_key": form_key})
+        return render(request, "forum/ask.html", _ask_context(member, form) | {"draft": draft})
     form = ThreadForm(request.POST, member=member)
     if not form.is_valid():
         return render(request, "forum/ask.html", _ask_context(member, form), status=422)
     if "preview" in request.POST:
-        context = _ask_context(member, form) | {"preview": render_markdown(form.cleaned_data["body"])}
+        context = _ask_context(member, form) | {"preview": _preview(member, form.cleaned_data["body"])}
         return render(request, "forum/ask.html", context)
     thread = actions.start_thread(by=member, draft=form.draft(), form_key=form.key())
     request.session.pop(session_key, None)
@@ -43,17 +46,22 @@ def ask(request: SignedInRequest, slug: str) -> HttpResponse:
 
 
 def _ask_context(member: Member, form: ThreadForm) -> dict[str, object]:
-    return {"member": member, "form": form, "preview": "", "section": "ask"}
+    return {"member": member, "form": form, "draft": None, "preview": "", "section": "ask"}
+
+
+def _preview(member: Member, body: str) -> str:
+    names = access.names_in(member) if "@" in body else ()
+    return render_markdown(body, References(reverse("forum:list", args=[member.course.slug]), names))
 
 
 @login_required
 @require_POST
 def preview(request: SignedInRequest, slug: str) -> HttpResponse:
     """Return the HTML of a text being written."""
-    get_member(request.user, slug)
+    member = get_member(request.user, slug)
     body = body_field("", rows=1).to_python(request.POST.get("body", ""))
     problem = f"This is too long: {len(body)} characters. The limit is {MAX_BODY}." if len(body) > MAX_BODY else ""
-    html = "" if problem else render_markdown(body)
+    html = "" if problem else _preview(member, body)
     return render(request, "forum/_preview.html", {"preview": html, "problem": problem})
 
 
@@ -78,9 +86,10 @@ def thread_page(
     *,
     refused: ReplyForm | None = None,
     refused_parent: Post | None = None,
+    refused_note: StaffNoteForm | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    """Render the thread page, with a refused reply form where it was sent from."""
+    """Render the thread page, with a refused form where it was sent from."""
     posts = list(Post.objects.shown_to(member).filter(thread=thread))
     answers, comments = [], 0
     children: dict[uuid.UUID, list[Post]] = {}
@@ -97,7 +106,16 @@ def thread_page(
     # The accepted answer comes first, then as written: people refer to “the reply above”.
     answers.sort(key=lambda pair: pair[0].pk != thread.accepted_post_id)
     anonymity = thread.anonymity if thread.is_by(member) else Anonymity.NAMED
-    blank = ReplyForm(member=member, anonymity=anonymity, initial={"form_key": uuid.uuid4()}, auto_id="reply_%s")
+    drafts = _drafts(member, thread)
+    kept = drafts.get(None)
+    if kept and kept.fields.get("anonymity") in Anonymity.values:
+        anonymity = kept.fields["anonymity"]
+    blank = ReplyForm(
+        member=member,
+        anonymity=anonymity,
+        initial={"form_key": uuid.uuid4(), **({"body": kept.fields.get("body", "")} if kept else {})},
+        auto_id="reply_%s",
+    )
     open_posts = {post.pk for post in posts if post.deleted_at is None}
     context = {
         "member": member,
@@ -111,9 +129,20 @@ def thread_page(
         "reply_form": refused if refused and refused_parent is None else blank,
         "refused_comment": refused if refused_parent is not None else None,
         "refused_parent": refused_parent,
+        "drafts": drafts,
+        "draft": kept,
+        "notes": list(StaffNote.objects.visible_to(member).filter(thread=thread)) if member.is_staff else [],
+        "note_form": refused_note or StaffNoteForm(initial={"form_key": uuid.uuid4()}, auto_id="note_%s"),
         "section": "threads",
     }
     return render(request, "forum/thread.html", context, status=status)
+
+
+def _drafts(member: Member, thread: Thread) -> dict[uuid.UUID | None, Draft]:
+    """Return the member's drafts in a thread, by the reply they comment on (None: a reply of their own)."""
+    if not member.may_write:
+        return {}
+    return {draft.post_id: draft for draft in Draft.objects.visible_to(member).filter(thread=thread)}
 
 
 @login_required
@@ -159,19 +188,6 @@ def _full_text(title: str, body: str) -> str:
     return f"{title}\n\n{body}" if title else body
 
 
-def difference(before: str, after: str) -> list[tuple[str, str]]:
-    """Return lines as (`same` | `removed` | `added`, text), in reading order."""
-    old, new = before.splitlines(), after.splitlines()
-    lines: list[tuple[str, str]] = []
-    for tag, i1, i2, j1, j2 in SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes():
-        if tag == "equal":
-            lines += [("same", line) for line in old[i1:i2]]
-        else:
-            lines += [("removed", line) for line in old[i1:i2]]
-            lines += [("added", line) for line in new[j1:j2]]
-    return lines
-
-
 ThreadAct = Callable[[SignedInRequest, Member, Thread], str | None]
 
 
@@ -201,6 +217,12 @@ def is_on(request: SignedInRequest) -> bool:
 def vote_thread(request: SignedInRequest, member: Member, thread: Thread) -> None:
     """Upvote, or take it back."""
     actions.set_vote(by=member, target=thread, on=is_on(request))
+
+
+@thread_act
+def same_question(request: SignedInRequest, member: Member, thread: Thread) -> None:
+    """Say "I have this question too", or take it back."""
+    actions.set_same_question(by=member, thread=thread, on=is_on(request))
 
 
 @thread_act

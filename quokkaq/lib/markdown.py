@@ -6,7 +6,8 @@ scripts) survives, so pages keep a strict content security policy.
 """
 
 import re
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Collection, Iterator, MutableMapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -14,6 +15,7 @@ import nh3
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import escapeHtml
 from markdown_it.renderer import RendererHTML
+from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 from math_core import LatexError, LatexToMathML
@@ -24,7 +26,7 @@ from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
 # Raise it when the output for the same source changes: stored HTML of an older version is rendered again.
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 
 _MATHML = [
     "math",
@@ -106,13 +108,27 @@ _STYLE_CLASSES = (
 Tokens = Sequence[Token]
 Env = MutableMapping[str, Any]
 
+# Under this key the parser finds what short forms point at ("references" is its own, for `[1]: https://…`).
+_REFERENCES = "quokkaq.references"
 _STYLE = re.compile(r'\sstyle="([^"]*)"')
 
 
-def render(source: str) -> str:
+@dataclass(frozen=True)
+class References:
+    """What short forms in a text point at.
+
+    `#123` becomes a link to `base` + `123/`; `@Name` is marked when the name is one of `names` (the longest wins,
+    upper and lower case are the same). Inside code, formulas and links both stay text.
+    """
+
+    base: str
+    names: Collection[str] = ()
+
+
+def render(source: str, references: References | None = None) -> str:
     """Return safe HTML for Markdown written by a person. The page owns heading levels 1 and 2."""
     parser = _parser()
-    environment: Env = {}
+    environment: Env = {_REFERENCES: references}
     tokens = parser.parse(source, environment)
     _settle_headings(tokens)
     return _sanitise(parser.renderer.render(tokens, parser.options, environment))
@@ -130,7 +146,8 @@ def _sanitise(html: str) -> str:
         },
         allowed_classes={
             "div": {"code", "table-scroll", "math-block"},
-            "span": {"math-error", *_pygments_classes()},
+            "a": {"reference"},
+            "span": {"math-error", "mention", *_pygments_classes()},
             "code": {"math-error"},
             "th": {"align-left", "align-right", "align-center"},
             "td": {"align-left", "align-right", "align-center"},
@@ -160,6 +177,7 @@ def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "linkify": False, "typographer": False})
     parser.enable(["table", "strikethrough"])
     parser.use(dollarmath_plugin, allow_labels=False, allow_space=False, allow_digits=False, double_inline=True)
+    parser.core.ruler.push("references", _refer)
     for rule in (_image, _fence, _code_block, _table_open, _table_close):
         parser.add_render_rule(rule.__name__.removeprefix("_"), rule)
     for name in ("math_inline", "math_inline_double", "math_block"):
@@ -167,6 +185,46 @@ def _parser() -> MarkdownIt:
     for name in ("th_open", "td_open"):
         parser.add_render_rule(name, _cell_open)
     return parser
+
+
+_THREAD_NUMBER = r"(?<![\w&/#])#(?P<number>[1-9][0-9]{0,8})(?![\w-])"
+
+
+def _refer(state: StateCore) -> None:
+    """Turn `#123` and `@Name` into links and marks."""
+    references: References | None = state.env.get(_REFERENCES)
+    if references is None:
+        return
+    pattern = _THREAD_NUMBER
+    if references.names:
+        names = "|".join(re.escape(name) for name in sorted(references.names, key=len, reverse=True))
+        pattern += rf"|(?<![\w@])@(?P<name>{names})(?!\w)"
+    compiled = re.compile(pattern, re.IGNORECASE)
+    for token in state.tokens:
+        if token.type == "inline" and token.children and ("#" in token.content or "@" in token.content):
+            token.children = list(_referred(token.children, compiled, references.base))
+
+
+def _referred(tokens: Sequence[Token], pattern: re.Pattern[str], base: str) -> Iterator[Token]:
+    in_link = 0
+    for token in tokens:
+        in_link += (token.type == "link_open") - (token.type == "link_close")
+        if token.type != "text" or in_link:
+            yield token
+            continue
+        end = 0
+        for match in pattern.finditer(token.content):
+            yield Token("text", "", 0, content=token.content[end : match.start()])
+            number = match["number"]
+            kind, tag = ("link", "a") if number else ("mention", "span")
+            attributes: dict[str, str | int | float] = {"class": "reference" if number else "mention"}
+            if number:
+                attributes["href"] = f"{base}{number}/"
+            yield Token(f"{kind}_open", tag, 1, attrs=attributes)
+            yield Token("text", "", 0, content=match[0])
+            yield Token(f"{kind}_close", tag, -1)
+            end = match.end()
+        yield Token("text", "", 0, content=token.content[end:])
 
 
 def _math(self: RendererHTML, tokens: Tokens, index: int, options: OptionsDict, env: Env) -> str:

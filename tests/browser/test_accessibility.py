@@ -1,5 +1,6 @@
 """axe finds nothing on any page, light and dark, desktop and phone."""
 
+import uuid
 from typing import Any
 
 import pytest
@@ -47,11 +48,17 @@ def fill(world: World) -> dict[str, str]:
     actions.set_pinned(by=tim, thread=waiting, pinned=True)
     news = factories.make_thread(tim, "An announcement", kind="announcement")
     actions.set_locked(by=tim, thread=news, locked=True)
+    actions.add_staff_note(by=tim, thread=thread, body="He asked me **in person** too, see #2.", form_key=uuid.uuid4())
+    actions.set_same_question(by=noor, thread=thread, on=True)
+    for member in (sam, tim):
+        actions.save_view(by=member, name="Unread questions", query="show=unread&kind=question")
+        actions.save_draft(by=member, thread=thread, post=None, fields={"body": "Half a reply, @Noor Surname-noor"})
+        actions.save_draft(by=member, thread=None, post=None, fields={"title": "Half a question", "body": "See #1"})
     gone = factories.make_thread(sam, "Deleted thread")
     actions.delete_thread(by=sam, thread=gone)
     course = "/c/cs-101/"
     return {
-        "courses": "/courses/", "settings": "/me/", "list": course, "nothing found": f"{course}?show=unread&kind=discussion",
+        "courses": "/courses/", "filtered": f"{course}?show=unanswered", "settings": "/me/", "list": course, "nothing found": f"{course}?show=unread&kind=discussion",
         "bad address": f"{course}?cursor=x", "ask": f"{course}ask/", "answered": f"{course}{thread.number}/",
         "private": f"{course}2/", "hidden": f"{course}3/", "failed": f"{course}{failed.number}/", "waiting": f"{course}{waiting.number}/",
         "locked": f"{course}{news.number}/", "deleted": f"{course}{gone.number}/", "edit": f"{course}{thread.number}/edit/",

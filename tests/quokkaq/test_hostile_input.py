@@ -14,7 +14,7 @@ from tests.quokkaq.test_route_policies import ROUTES, address
 
 FIELDS = (
     "title", "body", "kind", "visibility", "anonymity", "tags", "form_key", "on", "email", "password", "next", "display_name",
-    "pronouns", "time_zone", "theme", "text", "format", "preview", "remove",
+    "pronouns", "time_zone", "theme", "text", "format", "preview", "remove", "name", "query", "discard",
 )  # fmt: skip
 VALUES = {
     "nothing": "",
@@ -35,6 +35,7 @@ def places(world: World) -> dict[str, Any]:
     post = factories.make_post(world.member("noor"), answer.thread)
     return {
         "slug": world.course.slug, "number": answer.thread.number, "post_id": post.pk, "person_id": world.user("sam").pk,
+        "note_id": answer.thread.pk, "view_id": answer.thread.pk,
         "material_id": answer.citations.get(number=1).version.material_id,
     }  # fmt: skip
 

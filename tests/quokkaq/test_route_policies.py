@@ -33,6 +33,14 @@ POLICIES = {
     "forum:ask": COURSE,
     "forum:preview": COURSE,
     "forum:thread": COURSE,
+    "forum:draft-thread": COURSE,
+    "forum:draft-reply": COURSE,
+    "forum:draft-comment": COURSE,
+    "forum:save-view": COURSE,
+    "forum:delete-view": COURSE,
+    "forum:same-question": COURSE,
+    "forum:add-note": STAFF,
+    "forum:delete-note": STAFF,
     "forum:edit-thread": COURSE,
     "forum:thread-history": COURSE,
     "forum:vote-thread": COURSE,
@@ -59,6 +67,8 @@ POLICIES = {
     "ai_answers:add-version": STAFF,
 }
 # GET answers 405 there, also to those who may POST.
+# Belongs to one persona: also to other members it is nothing.
+OWN_ONLY = {"forum:delete-view": "sam", "forum:delete-note": "tim"}
 POST_ONLY_FOR_STAFF = {"forum:pin-thread", "forum:lock-thread", "forum:endorse-post", "ai_answers:endorse-answer"}
 
 
@@ -88,6 +98,8 @@ def places(world: World) -> Places:
         "post_id": post.pk,
         "material_id": answer.citations.get(number=1).version.material_id,
         "person_id": world.user("sam").pk,
+        "note_id": actions.add_staff_note(by=tim, thread=answer.thread, body="A note", form_key=uuid.uuid4()).pk,
+        "view_id": actions.save_view(by=sam, name="Mine", query="show=mine").pk,
     }
 
 
@@ -137,6 +149,8 @@ def test_outside_the_course_there_is_nothing(name: str, persona: str, places: Pl
         "forum:list",
         "forum:ask",
         "forum:preview",
+        "forum:draft-thread",
+        "forum:save-view",
         "ai_answers:materials",
         "ai_answers:add-material",
     ):
@@ -171,10 +185,20 @@ def test_members_reach_their_pages(name: str, persona: str, places: Places, worl
     response = client.get(url)
     if response.status_code == 405:
         response = client.post(url, {"body": ""})
+    if name in OWN_ONLY and persona != OWN_ONLY[name]:
+        assert response.status_code in {403, 404}
+        return
     assert response.status_code in {200, 302, 403, 422}
     if response.status_code == 403:
-        # One can't vote for oneself; nothing has failed or is deleted that could be retried or restored.
-        assert name in {"forum:vote-post", "forum:vote-thread", "ai_answers:retry-answer", "forum:restore-post"}
+        # One can't vote for oneself, and staff have no questions; nothing has failed or is deleted that could be retried
+        # or restored.
+        assert name in {
+            "forum:vote-post",
+            "forum:vote-thread",
+            "forum:same-question",
+            "ai_answers:retry-answer",
+            "forum:restore-post",
+        }
 
 
 THREAD_ROUTES = sorted(name for name in IN_COURSE if "number" in str(ROUTES[name].pattern))
