@@ -52,6 +52,43 @@ def test_eight_at_once_lose_no_count() -> None:
     assert thread.reply_count == 1 + 8 * 12 - 8 * 3
 
 
+@pytest.mark.drill
+@pytest.mark.django_db(transaction=True)
+def test_eight_threads_of_a_thousand_acts_leave_no_drift() -> None:
+    world = factories.make_world()
+    sam, noor = world.member("sam"), world.member("noor")
+    voters = [noor]
+    for number in range(7):
+        user = factories.make_user(world.institution, f"voter{number}")
+        factories.enroll(user, world.course)
+        voters.append(Member(user, world.course, noor.role))
+    threads = [factories.make_thread(sam, f"Question number {number}") for number in range(3)]
+    posts = [factories.make_post(sam, threads[0], f"Reply {number}") for number in range(3)]
+    ready = threading.Barrier(8)
+
+    def act(by: Member) -> None:
+        ready.wait()
+        try:
+            for turn in range(1000):
+                on = turn % 4 < 2
+                match turn % 5:
+                    case 0 | 1:
+                        actions.set_vote(by=by, target=posts[turn % 3], on=on)
+                    case 2:
+                        actions.set_vote(by=by, target=threads[turn % 3], on=on)
+                    case 3:
+                        actions.set_same_question(by=by, thread=threads[turn % 3], on=on)
+                    case _:
+                        actions.add_reply(by=by, thread=threads[turn % 3], body=f"Turn {turn}", form_key=uuid.uuid4())
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(act, voters))
+    assert "No counter has drifted." in check()
+    assert sum(Thread.objects.values_list("reply_count", flat=True)) == 3 + 8 * 200
+
+
 def test_drift_is_found_and_set_right(sam: Member, noor: Member) -> None:
     thread = factories.make_thread(sam)
     factories.make_post(noor, thread)
