@@ -1,0 +1,293 @@
+"""Nothing anybody sees depends on who stands behind a pseudonym.
+
+The proof is a swap: sam and noor act under pseudonyms, sam much more than noor. Every surface is read as every persona.
+Then the two trade places in every row of the database, pseudonyms included, and every surface is read again. A page,
+an order, a number, a file or a mail that is different now would have told one from the other. And no surface holds
+their names, addresses or ids.
+
+A surface that is added to the product is added to `SURFACES`, with a leak to plant in it: the suite must find it.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.auth.models import Permission
+from django.db.models import ForeignKey
+from django.test import Client
+from django.urls import reverse
+
+from accounts.access import Member
+from accounts.models import AuditEvent, Course, Enrollment, Institution, User
+from ai_answers import actions as ai_actions
+from ai_answers.models import Answer
+from forum import actions
+from forum.admin import ThreadAdmin
+from forum.models import Anonymity, Byline, Post, Revision, Thread, Writing
+from forum.views import lists
+from tests import factories
+from tests.factories import World
+from tests.quokkaq.test_route_policies import COURSE, POLICIES, SIGNED_IN, STAFF, get_parameters
+
+pytestmark = [pytest.mark.django_db]
+
+# Who looks, and under which promise of anonymity they may learn nothing.
+STUDENTS = ("lena", "carl")
+EVERYBODY = (*STUDENTS, "tim", "ada", "root")
+PROMISES = {Anonymity.CLASSMATES: STUDENTS, Anonymity.ALL: EVERYBODY}
+# What is said about people whether they hide somewhere or not; the swap leaves it alone.
+SAID_OPENLY = {User, Enrollment, Course, Institution}
+
+
+class Scene:
+    """Two students act under pseudonyms in a small course, and others around them in the open."""
+
+    def __init__(self, anonymity: Anonymity) -> None:
+        self.world: World = factories.make_world()
+        lena = factories.make_user(self.world.institution, "lena")
+        factories.enroll(lena, self.world.course)
+        self.world.people["lena"] = lena
+        self.world.people["root"] = User.objects.create_superuser("root@example.edu", display_name="Root Operator")
+        for name in ("tim", "ada"):
+            User.objects.filter(pk=self.world.user(name).pk).update(is_staff=True)
+            self.world.user(name).user_permissions.set(Permission.objects.all())
+        self.sam, self.noor = self.world.member("sam"), self.world.member("noor")
+        self.tim, self.lena = self.world.member("tim"), self.world.member("lena")
+        self.answer = factories.make_answer(self.lena, self.tim)
+        # Unlike in every way: who asks, who replies, who is edited, accepted, endorsed, voted for, deleted.
+        self.first = self.asked(self.sam, "Is a tuple a list?", anonymity)
+        self.second = self.asked(self.sam, "Why is my loop endless?", anonymity)
+        self.third = self.asked(self.noor, "What does yield do?", anonymity)
+        self.private = self.asked(self.noor, "My grade looks wrong", anonymity, visibility="staff")
+        actions.edit_thread(by=self.sam, thread=self.first, title="Is a tuple like a list?", body="Edited", tags=[])
+        self.reply = self.replied(self.sam, self.third, anonymity)
+        actions.edit_post(by=self.sam, post=self.reply, body="It makes a generator.")
+        self.other_reply = self.replied(self.noor, self.first, anonymity)
+        self.comment = self.replied(self.sam, self.first, anonymity, parent=self.other_reply)
+        gone = self.replied(self.sam, self.second, anonymity)
+        actions.delete_post(by=self.sam, post=gone)
+        actions.set_endorsement(by=self.tim, post=self.reply, on=True)
+        actions.accept_answer(by=self.noor, post=self.reply, accepted=True)
+        actions.set_resolved(by=self.sam, thread=self.second, resolved=True)
+        actions.set_vote(by=self.lena, target=self.reply, on=True)
+        actions.set_vote(by=self.sam, target=self.third, on=True)
+        actions.set_same_question(by=self.sam, thread=self.third, on=True)
+        for thread in (self.first, self.second, self.third):
+            factories.make_post(self.lena, thread, f"In the open, to @{thread.pseudonym}")
+        for answer in Answer.objects.filter(status="queued"):
+            ai_actions.generate_answer(answer.pk)
+        for member in (self.sam, self.noor):
+            actions.mark_read(by=member, thread=self.first, up_to=self.first.last_activity_at)
+        actions.save_draft(by=self.sam, thread=self.third, post=None, fields={"body": "Half"})
+
+    def asked(self, by: Member, title: str, anonymity: Anonymity, **fields: Any) -> Thread:
+        return factories.make_thread(by, title, "I tried everything.", anonymity=anonymity, **fields)
+
+    def replied(self, by: Member, thread: Thread, anonymity: Anonymity, **fields: Any) -> Post:
+        return factories.make_post(by, thread, "Perhaps so.", anonymity=anonymity, **fields)
+
+    def swap(self) -> None:
+        """Let sam and noor trade places in every row that isn't open to all."""
+        stand_in = factories.make_user(self.world.institution, "stand-in")
+        turns = ((self.sam.user, stand_in), (self.noor.user, self.sam.user), (stand_in, self.noor.user))
+        for model in apps.get_models():
+            if model in SAID_OPENLY:
+                continue
+            for field in model._meta.get_fields():
+                if isinstance(field, ForeignKey) and field.related_model is User:
+                    for old, new in turns:
+                        model._base_manager.filter(**{field.name: old}).update(**{field.name: new})
+        stand_in.delete()
+
+    def places(self, thread: Thread) -> dict[str, Any]:
+        return {
+            "slug": "cs-101",
+            "number": thread.number,
+            "post_id": (thread.posts.filter(deleted_at=None).first() or self.reply).pk,
+            "material_id": self.answer.citations.get(number=1).version.material_id,
+            "person_id": self.lena.user.pk,
+        }
+
+
+# Reads one surface as somebody: what they get, by address.
+Reader = Callable[[Scene, str], dict[str, str]]
+
+
+def signed_in(scene: Scene, who: str) -> Client:
+    client = Client()
+    client.force_login(scene.world.user(who))
+    return client
+
+
+def fetch(client: Client, url: str) -> str:
+    response = client.get(url)
+    body = b"".join(response) if response.streaming else response.content
+    page = body.decode("utf-8", "replace")
+    page = re.sub(r'name="csrfmiddlewaretoken" value="\w+"|name="form_key" value="[\w-]+"', "", page)
+    # The times are the same rows' times; how long ago they are goes on.
+    page = re.sub(r">(just now|\d+ (min|h|d) ago)<", "><", page)
+    return f"{response.status_code} {response.get('Content-Disposition', '')} {page}"
+
+
+def pages(scene: Scene, who: str) -> dict[str, str]:
+    """Read every page of the course, of every thread, in every order and filter."""
+    client = signed_in(scene, who)
+    urls: set[str] = set()
+    for thread in (scene.first, scene.second, scene.third, scene.private):
+        places = scene.places(thread)
+        for name, policy in POLICIES.items():
+            parameters = get_parameters(name)
+            if policy in (COURSE, STAFF, SIGNED_IN) and parameters <= set(places):
+                urls.add(reverse(name, kwargs={key: places[key] for key in parameters}))
+    course = reverse("forum:list", args=["cs-101"])
+    urls |= {f"{course}?show={show}&sort={sort}" for show in lists.FILTERS for sort in lists.SORTS}
+    return {url: fetch(client, url) for url in sorted(urls)}
+
+
+def admin_pages(scene: Scene, who: str) -> dict[str, str]:
+    """Read every list of Django admin, sorted by every column, searched for names, and every row's page and history."""
+    if who in STUDENTS:
+        return {}
+    client = signed_in(scene, who)
+    found: dict[str, str] = {}
+    for model, model_admin in admin.site._registry.items():
+        if model in SAID_OPENLY or not model.__module__.startswith(("forum", "ai_answers", "accounts")):
+            continue
+        base = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+        queries = ["", *(f"?o={n}" for n in range(1, len(model_admin.list_display) + 1))]
+        queries += [f"?q={word}" for word in ("Surname-sam", "sam@example.edu", "Surname-noor")]
+        urls = [base + query for query in queries]
+        for row in model._base_manager.all()[:12]:
+            urls += [f"{base}{row.pk}/change/", f"{base}{row.pk}/history/"]
+        found |= {url: fetch(client, url) for url in urls}
+    return found
+
+
+def records(scene: Scene, who: str) -> dict[str, str]:
+    """Read what staff may be shown from the database: audit rows and revisions."""
+    if who in STUDENTS:
+        return {}
+    rows = [*AuditEvent.objects.order_by("pk"), *Revision.objects.order_by("pk")]
+    return {
+        str(row.pk): f"{getattr(row, 'actor', None) or getattr(row, 'editor', None)} {getattr(row, 'data', '')}"
+        for row in rows
+    }
+
+
+def files(scene: Scene, who: str) -> dict[str, str]:
+    """Read the names and addresses of files that the pages point at."""
+    found = "\n".join(pages(scene, who).values())
+    return {"addresses": "\n".join(re.findall(r'(?:src|href|srcset|data-[\w-]+)="([^"]*)"', found))}
+
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def plant_byline(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Writing, "byline", lambda self, member: Byline(self.author.display_name))
+
+
+def plant_order(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(lists.SORTS, "top", ("Top", "author_id"))
+
+
+def plant_admin_column(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ThreadAdmin, "shown_author", lambda self, row: row.author.display_name)
+
+
+def plant_admin_search(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ThreadAdmin, "search_fields", ("title", "author__display_name"))
+
+
+def plant_editor(patch: pytest.MonkeyPatch) -> None:
+    for module in ("threads", "posts"):
+        patch.setattr(f"forum.actions.{module}.editor_shown", lambda by, writing: by)
+
+
+def plant_panel(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        "forum.panels._panels", [lambda request, member, thread: f"<p>asked by {str(thread.author_id)[-12:]}</p>"]
+    )
+
+
+def plant_avatar(patch: pytest.MonkeyPatch) -> None:
+    def leaky(self: Writing, member: Member) -> Byline:
+        return Byline(str(self.pseudonym), user=User(pk=self.author_id, display_name="?", avatar="avatars/x.webp"))
+
+    patch.setattr(Writing, "byline", leaky)
+
+
+SURFACES: dict[str, tuple[Reader, Plant]] = {
+    "pages": (pages, plant_byline),
+    "sort order": (pages, plant_order),
+    "AI panel": (pages, plant_panel),
+    "files": (files, plant_avatar),
+    "admin": (admin_pages, plant_admin_column),
+    "admin search": (admin_pages, plant_admin_search),
+    "revisions and audit": (records, plant_editor),
+    "revisions and audit in admin": (admin_pages, plant_editor),
+}
+
+
+def leaks(read: Reader, scene: Scene, who: str) -> list[str]:
+    """Return what tells the two apart on a surface: addresses that changed with the swap, and names found."""
+    with undone():
+        before = read(scene, who)
+    with undone():
+        scene.swap()
+        after = read(scene, who)
+    found = [f"{url} tells them apart" for url in before if before[url] != after.get(url)]
+    needles = [
+        needle
+        for person in (scene.sam.user, scene.noor.user)
+        for needle in (f"Surname-{person.email.split('@')[0]}", person.email, str(person.pk), person.pk.hex)
+    ]
+    for url, page in before.items():
+        # What the reader typed into the address may stand on the page.
+        told = page.replace(url.split("?q=")[-1], "") if "?q=" in url else page
+        found += [f"{url} holds {needle}" for needle in needles if needle in told]
+    return found
+
+
+@contextmanager
+def undone() -> Iterator[None]:
+    """Read, and leave no trace: reading marks as read."""
+    from django.db import transaction
+
+    point = transaction.savepoint()
+    try:
+        yield
+    finally:
+        transaction.savepoint_rollback(point)
+
+
+@pytest.mark.parametrize("anonymity", PROMISES)
+@pytest.mark.parametrize("surface", sorted({read.__name__ for read, _ in SURFACES.values()}))
+def test_no_surface_tells_who_hides(surface: str, anonymity: Anonymity) -> None:
+    read = next(read for read, _ in SURFACES.values() if read.__name__ == surface)
+    scene = Scene(anonymity)
+    assert [leak for who in PROMISES[anonymity] for leak in leaks(read, scene, who)] == []
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+def test_a_planted_leak_is_found(surface: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, plant = SURFACES[surface]
+    with monkeypatch.context() as patch:
+        plant(patch)
+        assert leaks(read, Scene(Anonymity.ALL), "tim")
+
+
+def test_the_swap_would_be_noticed_where_names_are_shown() -> None:
+    assert leaks(pages, Scene(Anonymity.NAMED), "tim")
+
+
+@pytest.mark.parametrize("outsider", ["eve", "pat", "dana"])
+def test_outsiders_get_nothing_at_all(outsider: str) -> None:
+    scene = Scene(Anonymity.ALL)
+    for url, page in pages(scene, outsider).items():
+        assert "Is a tuple" not in page, url
+        assert not page.startswith("200") or "cs-101" not in url or outsider == "eve", url
