@@ -66,7 +66,7 @@ format: $(VENV)/.dev
 lock:
 	@command -v uv >/dev/null || { echo "Install uv first: pip install uv"; exit 1; }
 	@for file in requirements requirements-dev; do \
-		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url $$file.in -o $$file.txt; \
+		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --no-emit-index-url $$file.in -o $$file.txt; \
 	done
 
 screenshots: $(VENV)/.dev services
