@@ -16,9 +16,8 @@ from ai_answers.querysets import (
     PassageQuerySet,
 )
 from forum.models import Thread
+from quokkaq.lib.fulltext import LANGUAGE
 
-# The text-search configuration of questions and passages: one stemmer for both.
-SEARCH_LANGUAGE = "english"
 MAX_MATERIAL = 1_000_000
 PASSAGES_PER_PAGE = 40
 
@@ -103,7 +102,7 @@ class Passage(Tenanted):
     text = models.TextField()
     word_count = models.PositiveIntegerField()
     search = models.GeneratedField(
-        expression=SearchVector("heading", config=SEARCH_LANGUAGE) + SearchVector("text", config=SEARCH_LANGUAGE),
+        expression=SearchVector("heading", config=LANGUAGE) + SearchVector("text", config=LANGUAGE),
         output_field=SearchVectorField(),
         db_persist=True,
     )

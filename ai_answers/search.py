@@ -1,12 +1,10 @@
 """Find the passages of a course that a question is about.
 
-The rest of the app knows one function, `retrieve`. It ranks with Okapi BM25 (Robertson & Zaragoza, "The Probabilistic
-Relevance Framework: BM25 and Beyond", 2009), computed over every matching passage with exact term counts from
+The rest of the app knows one function, `retrieve`. It ranks with Okapi BM25 (`quokkaq.lib.fulltext`), computed over every matching passage with exact term counts from
 PostgreSQL's text-search vectors, so questions and passages share one tokenizer and stemmer. PostgreSQL's own `ts_rank`
 knows no inverse document frequency and is measurably worse (docs/adr/0004).
 """
 
-import math
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,11 +16,10 @@ from django.db.models import Avg, Count
 from django.db.models.functions import Length
 
 from accounts.access import Member
-from ai_answers.models import SEARCH_LANGUAGE, Passage
+from ai_answers.models import Passage
 from ai_answers.querysets import PassageQuerySet
+from quokkaq.lib.fulltext import analyse, inverse_document_frequency, quote_lexeme, saturation
 
-K1 = 1.2
-B = 0.75
 # A word of the title says more about what is asked than one of the story around it, and there are fewer of them.
 TITLE_WEIGHT = 3.0
 BODY_WEIGHT = 0.5
@@ -93,33 +90,6 @@ def retrieve(question: Question, *, member: Member, limit: int = 8) -> Retrieval
     )
 
 
-def inverse_document_frequency(documents: int, containing: int) -> float:
-    """Return ln(1 + (N - n + 0.5) / (n + 0.5)), which is never negative."""
-    return math.log(1 + (documents - containing + 0.5) / (containing + 0.5))
-
-
-def saturation(count: int, length: int, mean_length: float) -> float:
-    """Return the BM25 weight of a term that occurs `count` times in a document of `length` words."""
-    return count * (K1 + 1) / (count + K1 * (1 - B + B * length / mean_length))
-
-
-def analyse(texts: Sequence[str]) -> list[Counter[str]]:
-    """Return the lexemes of each text (stemmed, without stop words) with how often they occur. One query."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT t.place, l.lexeme, cardinality(l.positions)
-            FROM unnest(%s::text[]) WITH ORDINALITY AS t(content, place),
-                 LATERAL unnest(to_tsvector(%s::regconfig, t.content)) AS l
-            """,
-            [list(texts), SEARCH_LANGUAGE],
-        )
-        lexemes: list[Counter[str]] = [Counter() for _ in texts]
-        for place, lexeme, count in cursor.fetchall():
-            lexemes[place - 1][lexeme] = count
-    return lexemes
-
-
 def _corpus_size(visible: PassageQuerySet) -> tuple[int, float]:
     sizes = visible.aggregate(documents=Count("pk"), mean=Avg("word_count"))
     return sizes["documents"], float(sizes["mean"] or 1.0) or 1.0
@@ -144,8 +114,3 @@ def _term_counts(visible: PassageQuerySet, lexemes: list[str]) -> dict[uuid.UUID
         for passage_id, length, lexeme, count in cursor.fetchall():
             matches.setdefault(passage_id, ({}, length))[0][lexeme] = count
     return matches
-
-
-def quote_lexeme(lexeme: str) -> str:
-    """Return a lexeme as a literal of PostgreSQL's `tsquery` input syntax."""
-    return "'" + lexeme.replace("\\", "\\\\").replace("'", "''") + "'"

@@ -11,7 +11,9 @@ from django.db.models.functions import JSONObject
 from accounts.access import Member
 
 if TYPE_CHECKING:
+    from accounts.models import Course
     from forum.models import (
+        Deflection,
         Draft,
         Endorsement,
         Mention,
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
         Revision,
         SameQuestion,
         SavedView,
+        SearchEntry,
         StaffNote,
         Tag,
         Thread,
@@ -158,3 +161,29 @@ class SavedViewQuerySet(models.QuerySet["SavedView"]):
     def visible_to(self, member: Member) -> "SavedViewQuerySet":
         """Return the member's own views of the course."""
         return self.filter(user=member.user, course=member.course, institution_id=member.course.institution_id)
+
+
+class SearchEntryQuerySet(models.QuerySet["SearchEntry"]):
+    def visible_to(self, member: Member) -> "SearchEntryQuerySet":
+        """Return the entries of threads and posts the member may read.
+
+        As correlated `EXISTS`: the index on words comes first, and what it finds is checked row by row.
+        """
+        thread = _rows("Thread").visible_to(member).filter(pk=OuterRef("thread_id"))
+        post = _rows("Post").visible_to(member).filter(pk=OuterRef("post_id"))
+        return self.filter(Q(post=None) | Exists(post)).filter(Exists(thread))
+
+    def in_course(self, member: Member, words: str) -> "SearchEntryQuerySet":
+        """Return the entries of the member's course that fit `words`, a `tsquery`."""
+        return self.filter(vector__matches=f"'{course_lexeme(member.course)}' & ({words})")
+
+
+def course_lexeme(course: "Course") -> str:
+    """Return the word that stands for the course in every search entry (migration 0006 writes the same)."""
+    return f"crs:{course.pk.hex}"
+
+
+class DeflectionQuerySet(models.QuerySet["Deflection"]):
+    def visible_to(self, member: Member) -> "DeflectionQuerySet":
+        """Return the member's own: who nearly asked what is nobody's business."""
+        return self.filter(user=member.user, institution_id=member.course.institution_id)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from ai_answers.engines.base import Abstention, Claim, Composition
 from ai_answers.passages import Span, split_sentences
-from ai_answers.search import Question, Retrieval, ScoredPassage, analyse
+from ai_answers.search import Question, Retrieval, ScoredPassage
+from quokkaq.lib.fulltext import analyse
 
 MAX_QUOTATIONS = 4
 PASSAGES_READ = 6

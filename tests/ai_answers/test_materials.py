@@ -15,7 +15,8 @@ from ai_answers import actions
 from ai_answers.engines.extractive import ExtractiveEngine
 from ai_answers.models import PASSAGES_PER_PAGE, Answer, Material, MaterialFormat, MaterialKind, Passage
 from ai_answers.passages import MAX_CHARACTERS, normalise, split_passages, split_sentences
-from ai_answers.search import Question, analyse, inverse_document_frequency, quote_lexeme, retrieve, saturation
+from ai_answers.search import Question, retrieve
+from quokkaq.lib.fulltext import analyse, inverse_document_frequency, quote_lexeme, saturation
 from tests import factories
 from tests.factories import LECTURE, World
 

@@ -1,0 +1,52 @@
+"""What search looks in, and whom it spared a question."""
+
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVectorField
+from django.db import models
+from django.utils import timezone
+
+from accounts.models import Course, Tenanted, User
+from forum.models.posts import Post
+from forum.models.threads import Thread
+from forum.querysets import DeflectionQuerySet, SearchEntryQuerySet
+
+
+class SearchEntry(Tenanted):
+    """The words of a thread's own text (no `post`) or of a post in it. Triggers keep it (migration 0006).
+
+    In a table of its own, so that nothing else that reads threads and posts carries the vectors along. The course
+    stands in the vector as a word, so that "these words in this course" is one look-up in one index.
+    """
+
+    thread = models.ForeignKey(Thread, models.CASCADE, related_name="+")
+    post = models.ForeignKey(Post, models.CASCADE, null=True, related_name="+")
+    vector = SearchVectorField()
+
+    objects = SearchEntryQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["thread", "post"], nulls_distinct=False, name="search_entry_once")
+        ]
+        indexes = [GinIndex(fields=["vector"], name="search_entry_words")]
+
+    def __str__(self) -> str:
+        return f"Search entry {str(self.pk)[-6:]}"
+
+
+class Deflection(Tenanted):
+    """Somebody was about to ask, was shown a thread, and said that it answers them."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="+")
+    course = models.ForeignKey(Course, models.CASCADE, related_name="+")
+    thread = models.ForeignKey(Thread, models.CASCADE, related_name="deflections")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = DeflectionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        indexes = [models.Index(fields=["course", "-created_at"], name="deflection_by_course")]
+
+    def __str__(self) -> str:
+        return f"Deflection {str(self.pk)[-6:]}"

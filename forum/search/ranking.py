@@ -1,0 +1,94 @@
+"""How well a text fits some words: BM25 over the words' rarity in the course."""
+
+import uuid
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from django.core.cache import cache
+from django.db import connection
+
+from accounts.models import Course
+from forum.querysets import course_lexeme
+from quokkaq.lib.fulltext import inverse_document_frequency, quote_lexeme, saturation
+
+# Word statistics come from so many of the newest threads of a course, and are kept for so long.
+SAMPLED_THREADS = 10_000
+KEPT_WORDS = 8_000
+STATISTICS_SECONDS = 600
+# A word of a title says more about a thread than one of its text. The keys are PostgreSQL's weights.
+FIELD_WEIGHT = {"A": 1.0, "B": 0.4, "C": 0.4, "D": 0.0}
+# In a course with a handful of threads no word is rare yet: it is counted as if so many others stood beside them.
+BACKGROUND = 50
+
+
+@dataclass(frozen=True)
+class Rarity:
+    """In how many of `documents` sampled threads of a course each word stands; words not named stand in one or none."""
+
+    documents: int
+    containing: Mapping[str, int]
+    mean_length: float
+
+    def of(self, lexeme: str) -> float:
+        """Return the inverse document frequency of a word in the course."""
+        return inverse_document_frequency(self.documents + BACKGROUND, self.containing.get(lexeme, 1))
+
+    def rarest(self, lexemes: Collection[str], count: int) -> list[str]:
+        """Return the `count` rarest of some words: what is relevant nearly always holds one of them."""
+        return sorted(lexemes, key=lambda lexeme: (self.containing.get(lexeme, 1), lexeme))[:count]
+
+
+def rarity(course: Course) -> Rarity:
+    """Return the word statistics of a course. One query, when they aren't in the cache."""
+    key = f"forum.rarity:{course.pk.hex}"
+    found = cache.get(key)
+    if isinstance(found, Rarity):
+        return found
+    made = _measure(course)
+    # A young course changes fast and is measured fast.
+    cache.set(key, made, STATISTICS_SECONDS if made.documents == SAMPLED_THREADS else 5 + made.documents // 10)
+    return made
+
+
+def _measure(course: Course) -> Rarity:
+    # `ts_stat` takes its query as a text; what is put into it are a UUID of ours and a constant.
+    sample = (
+        "SELECT e.vector FROM forum_searchentry e WHERE e.post_id IS NULL AND e.thread_id IN ("
+        f"SELECT t.id FROM forum_thread t WHERE t.course_id = '{course.pk}' AND t.deleted_at IS NULL"
+        f" ORDER BY t.created_at DESC, t.id DESC LIMIT {SAMPLED_THREADS})"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT word, ndoc FROM ts_stat(%s) ORDER BY ndoc DESC", [sample])
+        counted: list[tuple[str, int]] = cursor.fetchall()
+    documents = next((count for word, count in counted if word == course_lexeme(course)), 0)
+    words = sum(count for _, count in counted) - documents
+    mean = words / documents if documents else 1.0
+    return Rarity(documents, {word: count for word, count in counted[:KEPT_WORDS] if count > 1}, max(mean, 1.0))
+
+
+def scores(entries: Collection[uuid.UUID], weights: Mapping[str, float], mean_length: float) -> dict[uuid.UUID, float]:
+    """Return the BM25 score of each search entry for words with the given weights. One query.
+
+    A word's count is the sum of `FIELD_WEIGHT` over its occurrences (BM25F's idea of weighing fields before saturation).
+    """
+    found: dict[uuid.UUID, float] = dict.fromkeys(entries, 0.0)
+    if not (entries and weights):
+        return found
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT e.id, length(e.vector), l.lexeme, l.weights
+            FROM forum_searchentry e, LATERAL unnest(e.vector) AS l
+            WHERE e.id = ANY(%s) AND l.lexeme = ANY(%s)
+            """,
+            [list(entries), list(weights)],
+        )
+        for entry, length, lexeme, places in cursor.fetchall():
+            count = sum(FIELD_WEIGHT[place] for place in places)
+            found[entry] += weights[lexeme] * saturation(count, length, mean_length)
+    return found
+
+
+def any_of(lexemes: Collection[str]) -> str:
+    """Return the `tsquery` that any of the words fits."""
+    return " | ".join(quote_lexeme(lexeme) for lexeme in sorted(lexemes))
