@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest
+from django.utils import timezone
+from django.utils.formats import date_format
 from django_htmx.middleware import HtmxDetails
 
-from accounts.models import Course, CourseStatus, Enrollment, EnrollmentStatus, Role, User
+from accounts.models import Course, CourseStatus, Enrollment, EnrollmentStatus, PostingPolicy, Role, User
 
 
 class SignedInRequest(HttpRequest):
@@ -25,6 +27,8 @@ class Member:
     course: Course
     role: Role
     active: bool = True
+    # Why staff took away the right to post; empty while they haven't.
+    ban: str = ""
 
     @property
     def is_staff(self) -> bool:
@@ -34,6 +38,44 @@ class Member:
     def may_write(self) -> bool:
         """False in an archived course and after completing it: both stay readable."""
         return self.active and self.course.status == CourseStatus.ACTIVE
+
+    @property
+    def posting_closed(self) -> str:
+        """Say in a sentence why the member may write nothing now; empty when they may."""
+        if not self.may_write:
+            return "This course is read-only for you."
+        if self.is_staff:
+            return ""
+        if self.ban:
+            return self.ban
+        until = self.course.posting_closed_until
+        if until is not None and until > timezone.now():
+            return f"Posting is closed until {date_format(timezone.localtime(until), 'j F, H:i')}, for an exam. You can read everything."
+        if self.course.posting_policy == PostingPolicy.READ_ONLY:
+            return "Only staff post in this course now. You can read everything."
+        return ""
+
+    @property
+    def may_post(self) -> bool:
+        """False also for students while posting is closed or they are banned from it: reading and voting go on."""
+        return not self.posting_closed
+
+    @property
+    def needs_approval(self) -> bool:
+        """True when staff look at what the member posts before others see it."""
+        return self.course.posting_policy == PostingPolicy.APPROVE and not self.is_staff
+
+
+def member_of(enrollment: Enrollment, user: User) -> Member:
+    """Return `user` as the member their enrollment (with its course loaded) makes them."""
+    ban = ""
+    if enrollment.is_banned_now:
+        until = enrollment.banned_until
+        when = f" until {date_format(timezone.localtime(until), 'j F, H:i')}" if until else ""
+        reason = f" Reason: {enrollment.ban_reason}" if enrollment.ban_reason else ""
+        ban = f"Staff have taken away your right to post{when}.{reason}"
+    active = enrollment.status == EnrollmentStatus.ACTIVE
+    return Member(user, enrollment.course, Role(enrollment.role), active=active, ban=ban)
 
 
 def get_member(user: User, slug: str) -> Member:
@@ -46,7 +88,7 @@ def get_member(user: User, slug: str) -> Member:
     )
     if enrollment is None:
         raise Http404
-    return Member(user, enrollment.course, Role(enrollment.role), active=enrollment.status == EnrollmentStatus.ACTIVE)
+    return member_of(enrollment, user)
 
 
 def get_admin_member(user: User, course: Course) -> Member:

@@ -10,9 +10,9 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404
 
 from accounts.access import Member
-from accounts.models import User
+from accounts.models import AnonymityPolicy, User
 from accounts.querysets import READING
-from forum.models import Kind, Post, StaffNote, Thread, Writing
+from forum.models import Anonymity, Kind, Moderation, Post, StaffNote, Thread, Writing
 
 
 class Refused(Exception):
@@ -68,17 +68,48 @@ def get_staff_note(member: Member, thread: Thread, note_id: uuid.UUID) -> StaffN
     return note
 
 
+def require_poster(member: Member) -> None:
+    """Raise 403 in a course that is read-only for the member, and `Refused` with the reason while posting is closed."""
+    require(member.may_write)
+    if member.posting_closed:
+        raise Refused(member.posting_closed)
+
+
+def may_hide_as(member: Member, anonymity: str) -> bool:
+    """Tell whether the course lets the member hide their name so. Staff answer for what they say."""
+    if anonymity == Anonymity.NAMED:
+        return True
+    policy = member.course.anonymity_policy
+    return not member.is_staff and (
+        policy == AnonymityPolicy.ALL or (policy == AnonymityPolicy.CLASSMATES and anonymity == Anonymity.CLASSMATES)
+    )
+
+
 def may_reply(member: Member, thread: Thread) -> bool:
-    """Staff may also reply in a locked thread."""
-    return member.may_write and not thread.deleted_at and (member.is_staff or not thread.is_locked)
+    """Staff may also reply in a locked thread; nobody in one that was merged into another."""
+    open_to_all = not thread.is_locked and thread.is_shown
+    return (
+        member.may_post
+        and not thread.deleted_at
+        and thread.merged_into_id is None
+        and (member.is_staff or open_to_all or (thread.is_by(member) and not thread.is_locked))
+    )
 
 
 def may_edit(member: Member, writing: Writing) -> bool:
-    return member.may_write and not writing.deleted_at and (writing.is_by(member) or member.is_staff)
+    """Authors may, while they may post; staff may change everything. What staff have hidden stays as it was flagged."""
+    if writing.deleted_at or not member.may_post:
+        return False
+    return member.is_staff or (writing.is_by(member) and writing.moderation != Moderation.HIDDEN)
 
 
 def may_delete(member: Member, writing: Writing) -> bool:
     return may_edit(member, writing)
+
+
+def may_flag(member: Member, writing: Writing) -> bool:
+    """Anybody who reads a text of somebody else may ask staff to look at it."""
+    return member.active and not writing.deleted_at and not writing.is_by(member)
 
 
 def may_restore(member: Member, writing: Writing) -> bool:
@@ -89,7 +120,7 @@ def may_restore(member: Member, writing: Writing) -> bool:
 
 def may_vote(member: Member, writing: Writing) -> bool:
     """One can't vote for oneself."""
-    return member.may_write and not writing.deleted_at and not writing.is_by(member)
+    return member.may_write and not writing.deleted_at and writing.is_shown and not writing.is_by(member)
 
 
 def may_ask_the_same(member: Member, thread: Thread) -> bool:

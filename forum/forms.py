@@ -7,8 +7,9 @@ from django import forms
 
 from accounts.access import Member
 from accounts.forms import HiddenText
+from forum import access
 from forum.actions import ThreadDraft
-from forum.models import MAX_BODY, MAX_TITLE, MIN_TITLE, Anonymity, Kind, Tag, Visibility
+from forum.models import MAX_BODY, MAX_TITLE, MIN_TITLE, Anonymity, Assignment, Kind, Tag, Visibility
 
 
 class PlainText(forms.CharField):
@@ -66,6 +67,17 @@ class FormKeyed(forms.Form):
             return uuid.uuid4()
 
 
+def offer_anonymity(form: forms.Form, member: Member) -> None:
+    """Leave the ways of hiding one's name that the course allows; no choice at all when there is only one."""
+    allowed = [choice for choice in Anonymity.choices if access.may_hide_as(member, choice[0])]
+    if len(allowed) == 1:
+        del form.fields["anonymity"]
+        return
+    form.fields["anonymity"].choices = allowed  # type: ignore[attr-defined]
+    if form.fields["anonymity"].initial not in dict(allowed):
+        form.fields["anonymity"].initial = Anonymity.NAMED
+
+
 class TitleAndTags(forms.Form):
     """What asking and editing a thread share."""
 
@@ -88,10 +100,18 @@ class TitleAndTags(forms.Form):
         widget=forms.CheckboxSelectMultiple,
         error_messages={"invalid_choice": "This course has no tag “%(value)s”. Choose from the list."},
     )
+    assignment = forms.ModelChoiceField(
+        Assignment.objects.none(),
+        to_field_name="slug",
+        required=False,
+        empty_label="None",
+        error_messages={"invalid_choice": "This course has no such assignment. Choose from the list."},
+    )
 
     def __init__(self, *args: Any, member: Member, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["tags"].queryset = Tag.objects.visible_to(member)  # type: ignore[attr-defined]
+        self.fields["assignment"].queryset = Assignment.objects.visible_to(member)  # type: ignore[attr-defined]
 
 
 class ThreadForm(TitleAndTags, FormKeyed):
@@ -107,9 +127,8 @@ class ThreadForm(TitleAndTags, FormKeyed):
 
     def __init__(self, *args: Any, member: Member, **kwargs: Any) -> None:
         super().__init__(*args, member=member, **kwargs)
-        if member.is_staff:
-            del self.fields["anonymity"]
-        else:
+        offer_anonymity(self, member)
+        if not member.is_staff:
             self.fields["kind"].choices = [c for c in Kind.choices if c[0] != Kind.ANNOUNCEMENT]  # type: ignore[attr-defined]
 
     def draft(self) -> ThreadDraft:
@@ -122,6 +141,7 @@ class ThreadForm(TitleAndTags, FormKeyed):
             visibility=Visibility(data["visibility"]),
             anonymity=Anonymity(data.get("anonymity", Anonymity.NAMED)),
             tags=list(data["tags"]),
+            assignment=data["assignment"],
         )
 
 
@@ -137,10 +157,8 @@ class ReplyForm(FormKeyed):
 
     def __init__(self, *args: Any, member: Member, anonymity: str = Anonymity.NAMED, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if member.is_staff:
-            del self.fields["anonymity"]
-        else:
-            self.fields["anonymity"].initial = anonymity
+        self.fields["anonymity"].initial = anonymity
+        offer_anonymity(self, member)
 
     def chosen_anonymity(self) -> Anonymity:
         return Anonymity(self.cleaned_data.get("anonymity", Anonymity.NAMED))

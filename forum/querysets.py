@@ -11,14 +11,22 @@ from django.db.models.functions import JSONObject
 from accounts.access import Member
 
 if TYPE_CHECKING:
-    from accounts.models import Course
+    from accounts.models import Course, User
     from forum.models import (
+        Assignment,
         Deflection,
         Draft,
         Endorsement,
+        Flag,
+        Follow,
+        Mail,
         Mention,
+        Merge,
+        Notification,
         Post,
+        Preference,
         Pseudonym,
+        ResponseTemplate,
         Revision,
         SameQuestion,
         SavedView,
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
         StaffNote,
         Tag,
         Thread,
+        ThreadAlias,
         ThreadRead,
         Vote,
     )
@@ -42,20 +51,26 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
         threads = self.filter(course=member.course, institution_id=member.course.institution_id)
         if member.is_staff:
             return threads
-        return threads.filter(Q(visibility="course") | Q(author=member.user))
+        return threads.filter(Q(visibility="course", moderation="shown") | Q(author=member.user))
 
     def visible_to(self, member: Member) -> "ThreadQuerySet":
-        """Return the threads the member may read."""
-        return self.in_reach_of(member).filter(deleted_at=None)
+        """Return the threads the member may read, without those whose replies stand in another one now."""
+        return self.in_reach_of(member).filter(deleted_at=None, merged_into=None)
 
     def with_reader(self, member: Member) -> "ThreadQuerySet":
-        """Add `my_read_at` (None: never opened), `my_vote` and `my_same` of the member."""
+        """Add `my_read_at` (None: never opened), `my_vote`, `my_same` and `my_follow` of the member."""
         read = _rows("ThreadRead").filter(thread=OuterRef("pk"), user=member.user)
         return self.annotate(  # type: ignore[no-redef]  # declared on the model
             my_read_at=Subquery(read.values("read_at")[:1]),
             my_vote=Exists(_rows("Vote").filter(thread=OuterRef("pk"), user=member.user)),
             my_same=Exists(_rows("SameQuestion").filter(thread=OuterRef("pk"), user=member.user)),
+            my_follow=Subquery(_rows("Follow").filter(thread=OuterRef("pk"), user=member.user).values("state")[:1]),
         )
+
+    def followed_by(self, member: Member) -> "ThreadQuerySet":
+        """Return the threads the member wants to hear of."""
+        mine = _rows("Follow").filter(thread=OuterRef("pk"), user=member.user, state="following")
+        return self.filter(Exists(mine))
 
     def unread_by(self, member: Member) -> "ThreadQuerySet":
         """Return the threads with something the member hasn't seen."""
@@ -67,7 +82,7 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
     def listed(self) -> "ThreadQuerySet":
         """Join what a line of the thread list shows; `tag_list` holds the tags as `{"slug": …, "name": …}`."""
         tags = _rows("Tag").filter(threads=OuterRef("pk")).order_by("name")
-        return self.select_related("author", "pseudonym").annotate(  # type: ignore[no-redef]  # declared on the model
+        return self.select_related("author", "pseudonym", "assignment").annotate(  # type: ignore[no-redef]  # declared on the model
             tag_list=ArraySubquery(tags.values(json=JSONObject(slug="slug", name="name")))
         )
 
@@ -76,17 +91,24 @@ class PostQuerySet(models.QuerySet["Post"]):
     def visible_to(self, member: Member) -> "PostQuerySet":
         """Return the posts of threads the member may read, without deleted ones."""
         posts = self.filter(
-            thread__course=member.course, thread__deleted_at=None, institution_id=member.course.institution_id
+            thread__course=member.course,
+            thread__deleted_at=None,
+            thread__merged_into=None,
+            institution_id=member.course.institution_id,
         )
         if not member.is_staff:
-            posts = posts.filter(Q(thread__visibility="course") | Q(thread__author=member.user))
+            posts = posts.filter(
+                Q(thread__visibility="course", thread__moderation="shown") | Q(thread__author=member.user)
+            ).filter(Q(moderation="shown") | Q(author=member.user))
         return posts.filter(deleted_at=None)
 
     def shown_to(self, member: Member) -> "PostQuerySet":
         """Return the posts a thread page needs, deleted ones as well (the page shows what they leave behind)."""
+        posts = self.filter(institution_id=member.course.institution_id)
+        if not member.is_staff:
+            posts = posts.filter(Q(moderation="shown") | Q(author=member.user))
         return (
-            self.filter(institution_id=member.course.institution_id)  # type: ignore[no-redef]  # declared on the model
-            .select_related("author", "pseudonym")
+            posts.select_related("author", "pseudonym")  # type: ignore[no-redef]  # declared on the model
             .prefetch_related(Prefetch("endorsements", _rows("Endorsement").select_related("endorser")))
             .annotate(my_vote=Exists(_rows("Vote").filter(post=OuterRef("pk"), user=member.user)))
             .order_by("created_at", "id")
@@ -187,3 +209,75 @@ class DeflectionQuerySet(models.QuerySet["Deflection"]):
     def visible_to(self, member: Member) -> "DeflectionQuerySet":
         """Return the member's own: who nearly asked what is nobody's business."""
         return self.filter(user=member.user, institution_id=member.course.institution_id)
+
+
+class AssignmentQuerySet(models.QuerySet["Assignment"]):
+    def visible_to(self, member: Member) -> "AssignmentQuerySet":
+        return self.filter(course=member.course, institution_id=member.course.institution_id)
+
+
+class FollowQuerySet(models.QuerySet["Follow"]):
+    def visible_to(self, member: Member) -> "FollowQuerySet":
+        """Return the member's own: who else follows what is nobody's business."""
+        return self.filter(user=member.user, institution_id=member.course.institution_id)
+
+
+def _readable(user: "User") -> Q:
+    """Return the condition on rows with `course`, `thread` and `post` that `user` may read what they are about.
+
+    The rule of `ThreadQuerySet.visible_to` and `PostQuerySet.visible_to`, over all courses of a person at once.
+    """
+    runs = Q(course__in=user.enrollments.staff().values("course"))
+    mine = Q(course__in=user.enrollments.reading().values("course"), institution_id=user.institution_id)
+    thread = Q(thread__visibility="course", thread__moderation="shown") | Q(thread__author=user) | runs
+    post = Q(post=None) | (Q(post__deleted_at=None) & (Q(post__moderation="shown") | Q(post__author=user) | runs))
+    return mine & Q(thread__deleted_at=None, thread__merged_into=None) & thread & post
+
+
+class NotificationQuerySet(models.QuerySet["Notification"]):
+    def visible_to(self, user: "User") -> "NotificationQuerySet":
+        """Return the person's own, about what they may still read."""
+        return self.filter(_readable(user), user=user)
+
+    def unread(self) -> "NotificationQuerySet":
+        """Return those that stand in an inbox and weren't opened."""
+        return self.filter(in_app=True, read_at=None)
+
+
+class PreferenceQuerySet(models.QuerySet["Preference"]):
+    def visible_to(self, user: "User") -> "PreferenceQuerySet":
+        return self.filter(user=user)
+
+
+class MailQuerySet(models.QuerySet["Mail"]):
+    def visible_to(self, user: "User") -> "MailQuerySet":
+        return self.filter(user=user)
+
+
+class FlagQuerySet(models.QuerySet["Flag"]):
+    def visible_to(self, member: Member) -> "FlagQuerySet":
+        """Return the flags of the course to its staff, and to others their own."""
+        flags = self.filter(thread__course=member.course, institution_id=member.course.institution_id)
+        return flags if member.is_staff else flags.filter(user=member.user)
+
+
+class MergeQuerySet(models.QuerySet["Merge"]):
+    def visible_to(self, member: Member) -> "MergeQuerySet":
+        """Return the merges of the course to its staff."""
+        if not member.is_staff:
+            return self.none()
+        return self.filter(target__course=member.course, institution_id=member.course.institution_id)
+
+
+class ThreadAliasQuerySet(models.QuerySet["ThreadAlias"]):
+    def visible_to(self, member: Member) -> "ThreadAliasQuerySet":
+        """Return where threads of the member's course went; whether they may read them there is asked there."""
+        return self.filter(course=member.course, institution_id=member.course.institution_id)
+
+
+class ResponseTemplateQuerySet(models.QuerySet["ResponseTemplate"]):
+    def visible_to(self, member: Member) -> "ResponseTemplateQuerySet":
+        """Return the templates of the course to its staff."""
+        if not member.is_staff:
+            return self.none()
+        return self.filter(course=member.course, institution_id=member.course.institution_id)

@@ -2,9 +2,9 @@
 
 from django.dispatch import Signal
 
-# Arguments: thread.
+# Arguments: thread. It may still wait for approval.
 thread_started = Signal()
-# Arguments: post. A reply or comment stands in a thread.
+# Arguments: post. Others see a reply or comment now: it was written, or approved.
 post_added = Signal()
 # Arguments: post, by (the Member who endorsed). Only the first time, not when it is taken back.
 post_endorsed = Signal()

@@ -30,7 +30,8 @@ class Counter:
 COUNTERS = (
     Counter(
         "forum_thread", "reply_count",
-        "SELECT count(*) FROM forum_post p WHERE p.thread_id = counted.id AND p.deleted_at IS NULL",
+        "SELECT count(*) FROM forum_post p"
+        " WHERE p.thread_id = counted.id AND p.deleted_at IS NULL AND p.moderation = 'shown'",
     ),
     Counter("forum_thread", "vote_count", "SELECT count(*) FROM forum_vote v WHERE v.thread_id = counted.id"),
     Counter(
@@ -40,7 +41,7 @@ COUNTERS = (
     Counter(
         "forum_thread", "endorsement_count",
         "SELECT (SELECT count(*) FROM forum_endorsement e JOIN forum_post p ON p.id = e.post_id"
-        " WHERE p.thread_id = counted.id AND p.deleted_at IS NULL)"
+        " WHERE p.thread_id = counted.id AND p.deleted_at IS NULL AND p.moderation = 'shown')"
         " + (SELECT count(*) FROM ai_answers_answerendorsement e JOIN ai_answers_answer a ON a.id = e.answer_id"
         " WHERE a.thread_id = counted.id)",
     ),

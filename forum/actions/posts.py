@@ -15,6 +15,7 @@ from forum.actions.threads import (
     content_key,
     editor_shown,
     lock_thread_row,
+    moderation_of,
     pseudonym_for,
     refresh_status,
     unsettled_status,
@@ -42,10 +43,11 @@ def add_reply(
     earlier = Post.objects.filter(author=by.user, submission_key=key).first()
     if earlier is not None:
         return earlier
-    if by.may_write and thread.is_locked and not by.is_staff:
+    access.require_poster(by)
+    if thread.is_locked and not by.is_staff:
         raise access.Refused("This thread is locked: staff closed it for new replies. Your text is still below.")
     access.require(access.may_reply(by, thread))
-    access.require(anonymity == Anonymity.NAMED or not by.is_staff)  # staff answer for what they say
+    access.require(access.may_hide_as(by, anonymity))
     if parent is not None:
         parent = Post.objects.select_for_update(no_key=True, of=("self",)).get(pk=parent.pk, thread=thread)
         if parent.deleted_at:
@@ -59,6 +61,7 @@ def add_reply(
         author=by.user,
         anonymity=anonymity,
         is_by_staff=by.is_staff,
+        moderation=moderation_of(by, thread.visibility),
         submission_key=key,
     )
     if anonymity != Anonymity.NAMED:
@@ -69,8 +72,9 @@ def add_reply(
     refresh_status(thread)
     mark_read(by=by, thread=thread, up_to=post.created_at)
     discard_draft(by=by, thread=thread, post=parent)
-    post_added.send(sender=Post, post=post)
-    note_mentions(by=by, writing=post, people=people)
+    if post.is_shown:
+        post_added.send(sender=Post, post=post)
+        note_mentions(by=by, writing=post, people=people)
     return post
 
 
@@ -90,7 +94,8 @@ def edit_post(*, by: Member, post: Post, body: str) -> Post:
     post.edited_at = timezone.now()
     post.save(update_fields=["body", "body_html", "html_version", "edited_at"])
     audit("post.edited", post, by=shown.user if shown else None, course=by.course)
-    note_mentions(by=by, writing=post, people=people)
+    if post.is_shown:
+        note_mentions(by=by, writing=post, people=people)
     return post
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.utils import timezone
 
-from accounts.access import Member, require_writer
+from accounts.access import Member
 from accounts.actions import audit
 from accounts.models import Course
 from forum import access
@@ -16,7 +16,9 @@ from forum.actions.drafts import discard_draft
 from forum.actions.mentions import note_mentions, people_called
 from forum.models import (
     Anonymity,
+    Assignment,
     Kind,
+    Moderation,
     Post,
     Pseudonym,
     Revision,
@@ -87,6 +89,7 @@ class ThreadDraft:
     visibility: Visibility = Visibility.COURSE
     anonymity: Anonymity = Anonymity.NAMED
     tags: Collection[Tag] = ()
+    assignment: Assignment | None = None
 
     def submission_key(self, form_key: uuid.UUID) -> uuid.UUID:
         """Return the same key for the same text sent from the same form, however often and from however many tabs."""
@@ -104,15 +107,15 @@ def start_thread(*, by: Member, draft: ThreadDraft, form_key: uuid.UUID) -> Thre
 
     Sending the same form again returns the thread of the first time.
     """
-    require_writer(by)
     access.require(draft.kind != Kind.ANNOUNCEMENT or by.is_staff)
-    access.require(draft.anonymity == Anonymity.NAMED or not by.is_staff)  # staff answer for what they say
+    access.require(access.may_hide_as(by, draft.anonymity))
     key = draft.submission_key(form_key)
     # The lock makes numbering gapless, and makes a double submission wait until the first one is there to be found.
     course = Course.objects.select_for_update(no_key=True).get(pk=by.course.pk)
     earlier = Thread.objects.filter(author=by.user, submission_key=key, course=course).first()
     if earlier is not None:
         return earlier
+    access.require_poster(by)
     course.last_thread_number += 1
     course.save(update_fields=["last_thread_number"])
     thread = Thread(
@@ -124,6 +127,8 @@ def start_thread(*, by: Member, draft: ThreadDraft, form_key: uuid.UUID) -> Thre
         title=draft.title,
         kind=draft.kind,
         visibility=draft.visibility,
+        assignment=draft.assignment,
+        moderation=moderation_of(by, draft.visibility),
         submission_key=key,
     )
     thread.last_activity_at = thread.created_at
@@ -144,8 +149,15 @@ def start_thread(*, by: Member, draft: ThreadDraft, form_key: uuid.UUID) -> Thre
     )
     discard_draft(by=by, thread=None, post=None)
     thread_started.send(sender=Thread, thread=thread)
-    note_mentions(by=by, writing=thread, people=people)
+    if thread.is_shown:
+        note_mentions(by=by, writing=thread, people=people)
     return thread
+
+
+def moderation_of(member: Member, visibility: str) -> Moderation:
+    """Return whether what the member posts waits for approval. What only staff see needs none."""
+    waits = member.needs_approval and visibility == Visibility.COURSE
+    return Moderation.PENDING if waits else Moderation.SHOWN
 
 
 def pseudonym_for(
@@ -199,8 +211,16 @@ def lock_thread_row(thread: Thread) -> Thread:
 
 
 @transaction.atomic
-def edit_thread(*, by: Member, thread: Thread, title: str, body: str, tags: Collection[Tag]) -> Thread:
-    """Change title, text and tags; what it said before is kept as a revision."""
+def edit_thread(
+    *,
+    by: Member,
+    thread: Thread,
+    title: str,
+    body: str,
+    tags: Collection[Tag],
+    assignment: Assignment | None = None,
+) -> Thread:
+    """Change title, text, tags and assignment; what it said before is kept as a revision."""
     thread = lock_thread_row(thread)
     access.require(access.may_edit(by, thread))
     shown = editor_shown(by, thread)
@@ -215,7 +235,11 @@ def edit_thread(*, by: Member, thread: Thread, title: str, body: str, tags: Coll
         thread.edited_at = timezone.now()
         thread.save(update_fields=["title", "body", "body_html", "html_version", "edited_at"])
         audit("thread.edited", thread, by=shown.user if shown else None, course=by.course)
-        note_mentions(by=by, writing=thread, people=people)
+        if thread.is_shown:
+            note_mentions(by=by, writing=thread, people=people)
+    if thread.assignment_id != (assignment.pk if assignment else None):
+        thread.assignment = assignment
+        thread.save(update_fields=["assignment"])
     ThreadTag.objects.filter(thread=thread).exclude(tag__in=tags).delete()
     ThreadTag.objects.bulk_create(
         (ThreadTag(institution_id=thread.institution_id, thread=thread, tag=tag) for tag in tags), ignore_conflicts=True
@@ -286,7 +310,7 @@ def set_locked(*, by: Member, thread: Thread, locked: bool) -> None:
 
 def unsettled_status(thread: Thread) -> Status:
     """Return what a thread is when nobody has settled it: answered once another person replied or staff endorsed."""
-    answers = Post.objects.filter(thread=thread, parent=None, deleted_at=None)
+    answers = Post.objects.filter(thread=thread, parent=None, deleted_at=None, moderation=Moderation.SHOWN)
     if thread.author_id is not None:
         answers = answers.exclude(author_id=thread.author_id)
     return Status.ANSWERED if thread.endorsement_count or answers.exists() else Status.OPEN

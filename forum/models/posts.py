@@ -29,6 +29,7 @@ class Post(Writing):
         indexes = [
             models.Index(fields=["thread", "created_at", "id"], name="post_by_thread"),
             models.Index(fields=["author", "-created_at"], name="post_by_author"),
+            models.Index(fields=["thread"], condition=~Q(moderation="shown"), name="post_moderated"),
         ]
 
     @property

@@ -60,6 +60,16 @@ class Thread(Writing):
     accepted_post = models.ForeignKey(
         "forum.Post", models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
     )
+    assignment = models.ForeignKey(
+        "forum.Assignment", models.SET_NULL, null=True, blank=True, editable=False, related_name="threads"
+    )
+    # The member of staff who said they (or of whom a colleague said they) would answer.
+    assignee = models.ForeignKey(User, models.SET_NULL, null=True, editable=False, related_name="+")
+    assigned_at = models.DateTimeField(null=True, editable=False)
+    # The same question, answered elsewhere: this thread stays, and points there.
+    duplicate_of = models.ForeignKey("self", models.SET_NULL, null=True, editable=False, related_name="duplicates")
+    # Its replies stand in the other thread now, and its address leads there.
+    merged_into = models.ForeignKey("self", models.SET_NULL, null=True, editable=False, related_name="merged")
     tags = models.ManyToManyField(Tag, through="ThreadTag", related_name="threads")
     # Kept by triggers (migration 0002) in the transaction that changes what they count.
     reply_count = models.PositiveIntegerField(default=0, editable=False)
@@ -73,6 +83,7 @@ class Thread(Writing):
     # Set by `with_reader()`.
     my_read_at: datetime | None
     my_same: bool
+    my_follow: str | None
     # Set by `listed()`.
     tag_list: list[dict[str, str]]
 
@@ -87,6 +98,11 @@ class Thread(Writing):
             one_of("kind", Kind, "thread"),
             one_of("status", Status, "thread"),
             one_of("visibility", Visibility, "thread"),
+            models.CheckConstraint(
+                condition=(Q(duplicate_of=None) | ~Q(duplicate_of=models.F("id")))
+                & (Q(merged_into=None) | ~Q(merged_into=models.F("id"))),
+                name="thread_not_its_own_duplicate",
+            ),
         ]
         indexes = [
             # One per order of the list; the id settles ties, so the cursor (key, id) walks the index.
@@ -103,6 +119,13 @@ class Thread(Writing):
             ),
             models.Index(fields=["course", "-last_activity_at"], condition=Q(is_pinned=True), name="thread_pinned"),
             models.Index(fields=["author", "course", "-last_activity_at", "-id"], name="thread_by_author"),
+            models.Index(
+                fields=["assignment", "-last_activity_at", "-id"],
+                condition=Q(deleted_at=None, assignment__isnull=False),
+                name="thread_by_assignment",
+            ),
+            models.Index(fields=["course", "assignee"], condition=Q(assignee__isnull=False), name="thread_by_assignee"),
+            models.Index(fields=["course", "created_at"], condition=~Q(moderation="shown"), name="thread_moderated"),
         ]
 
     def __str__(self) -> str:

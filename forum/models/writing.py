@@ -8,7 +8,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts.access import Member
-from accounts.models import Tenanted, User
+from accounts.models import Tenanted, User, one_of
 from forum.querysets import PseudonymQuerySet
 from quokkaq.lib.markdown import RENDERER_VERSION, References, render
 
@@ -21,6 +21,12 @@ class Anonymity(models.TextChoices):
     NAMED = "named", "Show my name"
     CLASSMATES = "classmates", "Hide my name from classmates"
     ALL = "all", "Hide my name from everyone"
+
+
+class Moderation(models.TextChoices):
+    SHOWN = "shown", "Shown"
+    PENDING = "pending", "Waiting for approval"
+    HIDDEN = "hidden", "Hidden by staff"
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,11 @@ class Writing(Tenanted):
     edited_at = models.DateTimeField(null=True, editable=False)
     deleted_at = models.DateTimeField(null=True, editable=False)
     deleted_by = models.ForeignKey(User, models.SET_NULL, null=True, editable=False, related_name="+")
+    # What isn't shown is seen by its author and by staff only.
+    moderation = models.CharField(max_length=8, choices=Moderation, default=Moderation.SHOWN, editable=False)
+    moderation_reason = models.CharField(max_length=300, blank=True, editable=False)
+    moderated_by = models.ForeignKey(User, models.SET_NULL, null=True, editable=False, related_name="+")
+    moderated_at = models.DateTimeField(null=True, editable=False)
     vote_count = models.PositiveIntegerField(default=0, editable=False)
     endorsement_count = models.PositiveIntegerField(default=0, editable=False)
 
@@ -90,6 +101,7 @@ class Writing(Tenanted):
             models.CheckConstraint(
                 condition=Q(body__length__gte=1, body__length__lte=MAX_BODY), name="%(class)s_body_length"
             ),
+            one_of("moderation", Moderation, "%(class)s"),
         ]
 
     @property
@@ -107,6 +119,11 @@ class Writing(Tenanted):
         if self.html_version == RENDERER_VERSION:
             return self.body_html
         return render(self.body, References(self.reference_base))
+
+    @property
+    def is_shown(self) -> bool:
+        """True unless it waits for approval or staff have hidden it."""
+        return self.moderation == Moderation.SHOWN
 
     def is_by(self, member: Member) -> bool:
         return self.author_id is not None and self.author_id == member.user.pk

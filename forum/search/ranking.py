@@ -53,7 +53,7 @@ def rarity(course: Course) -> Rarity:
 def _measure(course: Course) -> Rarity:
     # `ts_stat` takes its query as a text; what is put into it are a UUID of ours and a constant.
     sample = (
-        "SELECT e.vector FROM forum_searchentry e WHERE e.post_id IS NULL AND e.thread_id IN ("
+        "SELECT e.vector FROM forum_searchentry e WHERE e.post_id IS NULL AND e.thread_id IN ("  # noqa: S608
         f"SELECT t.id FROM forum_thread t WHERE t.course_id = '{course.pk}' AND t.deleted_at IS NULL"
         f" ORDER BY t.created_at DESC, t.id DESC LIMIT {SAMPLED_THREADS})"
     )

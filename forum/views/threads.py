@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts.access import Member, SignedInRequest, get_member, require_writer
+from accounts.access import Member, SignedInRequest, get_member
 from accounts.decorators import View, login_required
 from forum import access, actions
 from forum.differences import difference
@@ -26,7 +26,7 @@ from quokkaq.lib.markdown import render as render_markdown
 def ask(request: SignedInRequest, slug: str) -> HttpResponse:
     """Write a thread; `preview` shows it first (for browsers without JavaScript)."""
     member = get_member(request.user, slug)
-    require_writer(member)
+    access.require(member.may_write)
     session_key = f"ask:{member.course.pk}"
     if request.method != "POST":
         # One key until something is posted, so that two tabs with the same text are one question.
@@ -152,11 +152,16 @@ def edit_thread(request: SignedInRequest, slug: str, number: int) -> HttpRespons
     member = get_member(request.user, slug)
     found = access.get_live_thread(member, number)
     access.require(access.may_edit(member, found))
-    initial = {"title": found.title, "body": found.body, "tags": [tag.slug for tag in found.tags.all()]}
+    initial = {
+        "title": found.title,
+        "body": found.body,
+        "tags": [tag.slug for tag in found.tags.all()],
+        "assignment": found.assignment.slug if found.assignment else "",
+    }
     form = ThreadEditForm(request.POST or None, member=member, initial=initial)
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
-        actions.edit_thread(by=member, thread=found, title=data["title"], body=data["body"], tags=list(data["tags"]))
+        actions.edit_thread(by=member, thread=found, **(data | {"tags": list(data["tags"])}))
         return redirect(found)
     context = {"member": member, "thread": found, "form": form, "section": "threads"}
     return render(request, "forum/edit.html", context, status=422 if form.errors else 200)

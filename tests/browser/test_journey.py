@@ -120,6 +120,7 @@ def test_delete_and_undo(stage: World, visit: Visit) -> None:
     thread = factories.make_thread(stage.member("sam"), "A thread to delete")
     sam = visit("sam")
     sam.goto(f"/c/cs-101/{thread.number}/")
+    sam.locator("#thread-menu summary").click()
     sam.locator("#delete").click()
     expect(sam.get_by_role("heading", level=1)).to_have_text("This thread is deleted")
     sam.get_by_role("button", name="Undo").click()

@@ -1,0 +1,137 @@
+"""What the admin pages of the forum have in common."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from accounts.access import Member, get_admin_member
+from accounts.admin import (
+    ReadOnlyAdmin,
+    Row,
+    reader_of,
+)
+from accounts.models import CourseStatus, Role, User
+from forum.access import Refused
+from forum.models import (
+    Anonymity,
+    Post,
+    Thread,
+)
+
+
+class ModeratedAdmin(ReadOnlyAdmin[Row]):
+    """Rows that change through the app's actions only: the rules and the audit rows are those of the pages."""
+
+    def has_moderate_permission(self, request: HttpRequest) -> bool:
+        """Tell whether the bulk actions are offered; whether one may be done is asked row by row."""
+        return reader_of(request).has_perm(f"{self.opts.app_label}.change_{self.opts.model_name}")
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Leave out deleting for good: "delete" here means what it means on the pages."""
+        found = super().get_actions(request)
+        found.pop("delete_selected", None)
+        return found
+
+    def apply(self, request: HttpRequest, rows: QuerySet[Row], act: Callable[[Member, Row], None], done: str) -> None:
+        """Do `act` to every row or, when one is refused, to none; say which it was and why.
+
+        One look-up of the reader's role per course. The rows go by key, so two people's actions lock them in the
+        same order.
+        """
+        reader = reader_of(request)
+        members: dict[uuid.UUID, Member] = {}
+        chosen = list(rows.select_related(*self.list_select_related).order_by("pk"))
+        try:
+            with transaction.atomic():
+                for row in chosen:
+                    try:
+                        by = self._member_for(reader, row, members)
+                        if len(chosen) > 1 and self.would_unmask(by, row):
+                            raise Refused(
+                                "it is your own, under a pseudonym. Do this on its page: "
+                                "among others, the audit log would show whose it is."
+                            )
+                        act(by, row)
+                    except (PermissionDenied, Refused) as error:
+                        reason = str(error) or self.why_refused(reader, row, done)
+                        raise Refused(f"Nothing was changed. {self.describe(row)} can't be {done}: {reason}") from error
+        except Refused as refusal:
+            self.message_user(request, str(refusal), messages.ERROR)
+            return
+        noun = self.opts.verbose_name if len(chosen) == 1 else self.opts.verbose_name_plural
+        self.message_user(request, f"{len(chosen)} {noun} {done}.", messages.SUCCESS)
+
+    def _member_for(self, reader: User, row: Row, members: dict[uuid.UUID, Member]) -> Member:
+        course = self.course_of(row)
+        if course is None:
+            raise PermissionDenied
+        if course.pk not in members:
+            members[course.pk] = get_admin_member(reader, course)
+        return members[course.pk]
+
+    def would_unmask(self, by: Member, row: Row) -> bool:
+        """Tell whether doing this together with other rows would show who wrote `row`.
+
+        The audit log leaves out who acted on their own hidden text; next to rows of the same request that say who
+        it was, the gap is as good as a name.
+        """
+        return False
+
+    def describe(self, row: Row) -> str:
+        return str(row)
+
+    def why_refused(self, reader: User, row: Row, done: str) -> str:
+        """Say in plain words why the action that makes a row `done` raised `PermissionDenied`."""
+        course = self.course_of(row)
+        if course is not None and course.status == CourseStatus.ARCHIVED:
+            return "its course is archived, so it can only be read."
+        return "you may not do this to it in the state it is in."
+
+
+WritingRow = TypeVar("WritingRow", Thread, Post)
+
+
+class WritingAdmin(ModeratedAdmin[WritingRow]):
+    """What threads and posts have in common here."""
+
+    def view_on_site(self, obj: WritingRow) -> str:
+        thread = obj.thread if isinstance(obj, Post) else obj
+        return thread.get_absolute_url()
+
+    @admin.display(description="page")
+    def page(self, row: WritingRow) -> SafeString:
+        return format_html('<a href="{}">View on site</a>', self.view_on_site(row))
+
+    @admin.display(description="author")
+    def shown_author(self, row: WritingRow) -> str:
+        """Return the author as the pages show them to staff of the course."""
+        course = row.thread.course if isinstance(row, Post) else row.course
+        # A member of staff who is nobody in particular, and so never the author.
+        byline = row.byline(Member(User(), course, Role.INSTRUCTOR))
+        if byline.pseudonym and not byline.hidden:
+            return f"{byline.name} ({byline.pseudonym} to classmates)"
+        return byline.name
+
+    @admin.display(description="deleted", boolean=True)
+    def is_deleted(self, row: WritingRow) -> bool:
+        return row.deleted_at is not None
+
+    def would_unmask(self, by: Member, row: WritingRow) -> bool:
+        return row.is_by(by) and row.anonymity != Anonymity.NAMED
+
+
+class OfThreadOrPostAdmin(ReadOnlyAdmin[Row]):
+    """Rows that belong to a thread or to a post."""
+
+    course_paths = ("thread__course", "post__thread__course")
+    raw_id_fields = ("thread", "post")
+    list_select_related: ClassVar[tuple[str, ...]] = ("thread__course", "post__thread__course")
+    search_fields = ("thread__title", "post__thread__title")
