@@ -22,7 +22,7 @@ from accounts.models import Course, Enrollment, Institution, Role, User
 from ai_answers import actions as ai_actions
 from ai_answers.models import Answer, AnswerStatus, Material, MaterialFormat, MaterialKind
 from forum import actions
-from forum.models import Anonymity, Kind, Post, Revision, Status, Tag, Thread, ThreadRead, Visibility
+from forum.models import Anonymity, Assignment, Kind, Post, Revision, Status, Tag, Thread, ThreadRead, Visibility
 from quokkaq.context import DEMO_PASSWORD
 from quokkaq.lib.uuid7 import uuid7
 
@@ -156,12 +156,31 @@ def _threads(members: dict[str, Member], content: dict[str, Any], now: datetime)
         row["slug"]: Tag.objects.create(institution_id=course.institution_id, course=course, **row)
         for row in content["tags"]
     }
+    assignments = {
+        row["slug"]: _assignment(course, row["slug"], row["title"], now + timedelta(days=row["due_in_days"]))
+        for row in content.get("assignments", [])
+    }
+    for section, keys in content.get("sections", {}).items():
+        Enrollment.objects.filter(course=course, user__in=[members[key].user for key in keys]).update(section=section)
     # Oldest first, so that numbers rise with time.
     for row in sorted(content["thread"], key=lambda row: -float(row["hours_ago"])):
-        _thread(members, row, tags, now - timedelta(hours=float(row["hours_ago"])))
+        _thread(members, row, tags, assignments, now - timedelta(hours=float(row["hours_ago"])))
 
 
-def _thread(members: dict[str, Member], row: dict[str, Any], tags: dict[str, Tag], asked_at: datetime) -> None:
+def _assignment(course: Course, slug: str, title: str, due_at: datetime) -> Assignment:
+    due_at = due_at.replace(hour=22, minute=0, second=0, microsecond=0)
+    return Assignment.objects.create(
+        institution_id=course.institution_id, course=course, slug=slug, title=title, due_at=due_at, embargo_until=due_at
+    )
+
+
+def _thread(
+    members: dict[str, Member],
+    row: dict[str, Any],
+    tags: dict[str, Tag],
+    assignments: dict[str, Assignment],
+    asked_at: datetime,
+) -> None:
     author = members[row["author"]]
     anonymity = Anonymity(row.get("anonymity", "named"))
     draft = actions.ThreadDraft(
@@ -171,6 +190,7 @@ def _thread(members: dict[str, Member], row: dict[str, Any], tags: dict[str, Tag
         visibility=Visibility(row.get("visibility", "course")),
         anonymity=anonymity,
         tags=[tags[slug] for slug in row.get("tags", [])],
+        assignment=assignments.get(row.get("assignment", "")),
     )
     thread = actions.start_thread(by=author, draft=draft, form_key=uuid7())
     Thread.objects.filter(pk=thread.pk).update(created_at=asked_at)

@@ -150,7 +150,7 @@ def pages(scene: Scene, who: str) -> dict[str, str]:
 
 def admin_pages(scene: Scene, who: str) -> dict[str, str]:
     """Read every list of Django admin, sorted by every column, searched for names, and every row's page and history."""
-    if who in STUDENTS:
+    if who in STUDENTS or who == "ada":  # an instructor sees there what a TA sees
         return {}
     client = signed_in(scene, who)
     found: dict[str, str] = {}
@@ -161,7 +161,7 @@ def admin_pages(scene: Scene, who: str) -> dict[str, str]:
         queries = ["", *(f"?o={n}" for n in range(1, len(model_admin.list_display) + 1))]
         queries += [f"?q={word}" for word in ("Surname-sam", "sam@example.edu", "Surname-noor")]
         urls = [base + query for query in queries]
-        for row in model._base_manager.all()[:12]:
+        for row in model._base_manager.all()[:4]:
             urls += [f"{base}{row.pk}/change/", f"{base}{row.pk}/history/"]
         found |= {url: fetch(client, url) for url in urls}
     return found
