@@ -119,3 +119,11 @@ def get_person(user: User, person_id: uuid.UUID) -> User:
     if person is None:
         raise Http404
     return person
+
+
+def get_feed_reader(key: str) -> User:
+    """Return whose feed an address is, or raise 404."""
+    user = User.objects.filter(feed_key=key, is_active=True).first() if key else None
+    if user is None:
+        raise Http404
+    return user

@@ -1,5 +1,6 @@
 """What changes people and courses. Each action is atomic and writes its audit row."""
 
+import secrets
 from typing import IO, Any
 
 from django.core.files.base import ContentFile
@@ -39,6 +40,14 @@ def update_profile(*, by: User, fields: dict[str, Any]) -> None:
         setattr(by, name, value)
     by.save(update_fields=list(fields))
     audit("profile.updated", by, by=by, fields=sorted(fields))
+
+
+@transaction.atomic
+def set_feed_key(*, by: User, on: bool) -> None:
+    """Give the person's feeds new addresses, or none. The old ones stop working."""
+    by.feed_key = secrets.token_urlsafe(24) if on else None
+    by.save(update_fields=["feed_key"])
+    audit("feeds.made" if on else "feeds.removed", by, by=by)
 
 
 def set_avatar(*, by: User, upload: IO[bytes], size: int) -> None:

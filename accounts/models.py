@@ -85,6 +85,8 @@ class User(Tenanted, AbstractBaseUser, PermissionsMixin):
     avatar = models.CharField(max_length=200, blank=True, editable=False)
     time_zone = models.CharField(max_length=64, default="UTC", validators=[validate_time_zone])
     theme = models.CharField(max_length=8, choices=Theme, default=Theme.AUTO)
+    # What stands in the addresses of the person's feeds instead of a sign-in; empty while they have none.
+    feed_key = models.CharField(max_length=40, null=True, unique=True, editable=False)  # noqa: DJ001 (many have none)
     is_staff = models.BooleanField("may open Django admin", default=False)
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

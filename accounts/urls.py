@@ -12,5 +12,6 @@ urlpatterns = [
     path("courses/", views.courses, name="courses"),
     path("me/", views.profile, name="profile"),
     path("me/avatar/", views.change_avatar, name="change-avatar"),
+    path("me/feeds/", views.change_feeds, name="change-feeds"),
     path("people/<uuid:person_id>/avatar/", views.avatar, name="avatar"),
 ]

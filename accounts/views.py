@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.contrib.auth import login, logout
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -14,7 +15,7 @@ from accounts import actions
 from accounts.access import SignedInRequest, get_person
 from accounts.decorators import login_required
 from accounts.forms import AvatarForm, ProfileForm, SignInForm
-from accounts.models import Enrollment
+from accounts.models import Course, Enrollment
 from quokkaq.lib.images import RefusedImage
 from quokkaq.lib.storage import serve
 
@@ -103,6 +104,15 @@ def change_avatar(request: SignedInRequest) -> HttpResponse:
 
 
 @login_required
+@require_POST
+def change_feeds(request: SignedInRequest) -> HttpResponse:
+    """Give the person's feeds new addresses, or (`remove`) none."""
+    actions.set_feed_key(by=request.user, on="remove" not in request.POST)
+    messages.success(request, "Your feeds are gone." if "remove" in request.POST else "Your feeds have new addresses.")
+    return redirect(f"{reverse('accounts:profile')}#feeds")
+
+
+@login_required
 @require_safe
 def avatar(request: SignedInRequest, person_id: uuid.UUID) -> HttpResponseBase:
     """Show the picture of somebody who shares a course with the reader."""
@@ -115,5 +125,10 @@ def avatar(request: SignedInRequest, person_id: uuid.UUID) -> HttpResponseBase:
 def _profile_page(
     request: SignedInRequest, form: ProfileForm, avatar_form: AvatarForm, *, status: int = 200
 ) -> HttpResponse:
-    context = {"form": form, "avatar_form": avatar_form}
+    courses = Course.objects.visible_to(request.user) if request.user.feed_key else Course.objects.none()
+    feeds = [
+        (course, request.build_absolute_uri(reverse("feed", args=[request.user.feed_key, course.slug])))
+        for course in courses
+    ]
+    context = {"form": form, "avatar_form": avatar_form, "feeds": feeds}
     return render(request, "accounts/profile.html", context, status=status)

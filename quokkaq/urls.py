@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from forum.views.feeds import course_feed
 from quokkaq.lib.health import ReadinessView, live, ping
 from quokkaq.lib.metrics import metrics
 
@@ -12,6 +13,7 @@ urlpatterns = [
     path("api/v1/ping", ping, name="ping"),
     path("metrics", metrics, name="metrics"),
     path("admin/", admin.site.urls),
+    path("feeds/<str:key>/<slug:slug>/", course_feed, name="feed"),
     path("", include("accounts.urls")),
     path("c/<slug:slug>/", include("ai_answers.urls")),
     path("c/<slug:slug>/", include("forum.urls")),

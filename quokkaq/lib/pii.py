@@ -84,6 +84,8 @@ SENSITIVE_NAMES = frozenset(
 )
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+    # Addresses that open something to whoever knows them.
+    (re.compile(r"/(feeds|unsubscribe|join|invitations|reset)/[^/\s?\"'<>]++"), r"/\1/[token]"),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S), "[key]"),
     (re.compile(r"\b([a-z][a-z0-9+.-]{1,20})://[^\s/@:]*:[^\s/@]*@", re.I), r"\1://[credentials]@"),
     (re.compile(r"(?i)\b(bearer|basic|digest)\s+[A-Za-z0-9._~+/=-]{8,}"), r"\1 [token]"),

@@ -184,6 +184,14 @@ def files(scene: Scene, who: str) -> dict[str, str]:
     return {"addresses": "\n".join(re.findall(r'(?:src|href|srcset|data-[\w-]+)="([^"]*)"', found))}
 
 
+def feeds(scene: Scene, who: str) -> dict[str, str]:
+    """Read the course as a feed reader does."""
+    key = f"key-of-{who}"
+    User.objects.filter(pk=scene.world.user(who).pk).update(feed_key=key)
+    url = reverse("feed", args=[key, "cs-101"])
+    return {url: fetch(Client(), url)}
+
+
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -226,6 +234,7 @@ SURFACES: dict[str, tuple[Reader, Plant]] = {
     "sort order": (pages, plant_order),
     "AI panel": (pages, plant_panel),
     "files": (files, plant_avatar),
+    "feeds": (feeds, plant_byline),
     "admin": (admin_pages, plant_admin_column),
     "admin search": (admin_pages, plant_admin_search),
     "revisions and audit": (records, plant_editor),
