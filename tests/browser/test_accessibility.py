@@ -96,3 +96,57 @@ def test_axe_would_find_a_barrier(stage: World, visit: Visit) -> None:
     page.goto("/sign-in/")
     page.evaluate("document.querySelector('label').remove()")
     assert violations(page)
+
+
+def walk(page: Page) -> list[str]:
+    """Press Tab until the focus leaves the page; return what is wrong with where it was."""
+    wrong: list[str] = []
+    page.evaluate("document.activeElement.blur()")
+    for step in range(400):
+        page.keyboard.press("Tab")
+        at: dict[str, Any] | None = page.evaluate(
+            """() => {
+                const here = document.activeElement;
+                if (!here || here === document.body) return null;
+                const box = here.getBoundingClientRect(), style = getComputedStyle(here);
+                const first = !here.dataset.walked, around = here.dataset.walked === "0";
+                here.dataset.walked ??= document.querySelectorAll("[data-walked]").length;
+                const target = here.closest("label") || here;
+                return {
+                    first, around, html: here.outerHTML.slice(0, 120),
+                    seen: style.outlineStyle !== "none" || style.boxShadow !== "none"
+                        || getComputedStyle(target).outlineStyle !== "none",
+                    inside: box.bottom > 0 && box.top < innerHeight && box.width > 0,
+                };
+            }"""
+        )
+        if at is None or at["around"]:
+            return wrong if step else [f"{page.url}: nothing can be reached"]
+        if not at["first"]:
+            return [*wrong, f"{page.url}: the focus turns in circles at {at['html']}"]
+        if not at["seen"]:
+            wrong.append(f"{page.url}: focus isn't visible on {at['html']}")
+        if not at["inside"]:
+            wrong.append(f"{page.url}: focus is out of sight on {at['html']}")
+    return [*wrong, f"{page.url}: more than 400 stops"]
+
+
+@pytest.mark.parametrize("look", ["desktop", "phone"])
+def test_every_page_can_be_walked_by_keyboard(stage: World, visit: Visit, look: str) -> None:
+    pages = fill(stage)
+    options: dict[str, Any] = {"viewport": {"width": 390, "height": 844}} if look == "phone" else {}
+    found: list[str] = []
+    for who, left_out in (("sam", {"add material", "forbidden"}), ("tim", {"deleted"})):
+        page = visit(who, **options)
+        for name, url in pages.items():
+            if name not in left_out:
+                page.goto(url)
+                found += walk(page)
+    assert found == []
+
+
+def test_the_walk_would_find_a_focus_that_cannot_be_seen(stage: World, visit: Visit) -> None:
+    page = visit("", bypass_csp=True)
+    page.goto("/sign-in/")
+    page.add_style_tag(content="* { outline: none !important; box-shadow: none !important; }")
+    assert walk(page)
