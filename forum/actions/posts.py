@@ -82,7 +82,7 @@ def add_reply(
 def edit_post(*, by: Member, post: Post, body: str) -> Post:
     """Change the text; what it said before is kept as a revision."""
     post = _lock(post)
-    access.require(access.may_edit(by, post))
+    access.require(access.may_edit(by, post) and not post.thread.deleted_at)
     if post.body == body:
         return post
     shown = editor_shown(by, post)
@@ -104,7 +104,7 @@ def delete_post(*, by: Member, post: Post) -> None:
     """Hide a reply. An accepted answer that is deleted settles nothing any more."""
     thread = lock_thread_row(post.thread)
     post = _lock(post)
-    access.require(access.may_delete(by, post))
+    access.require(access.may_delete(by, post) and not thread.deleted_at)
     post.deleted_at = timezone.now()
     post.deleted_by = by.user
     post.save(update_fields=["deleted_at", "deleted_by"])
@@ -123,7 +123,7 @@ def restore_post(*, by: Member, post: Post) -> None:
     """Undo a deletion."""
     lock_thread_row(post.thread)
     post = _lock(post)
-    access.require(access.may_restore(by, post))
+    access.require(access.may_restore(by, post) and not post.thread.deleted_at)
     post.deleted_at = post.deleted_by = None
     post.save(update_fields=["deleted_at", "deleted_by"])
     refresh_status(post.thread)

@@ -38,7 +38,8 @@ def set_same_question(*, by: Member, thread: Thread, on: bool) -> None:
 def set_endorsement(*, by: Member, post: Post, on: bool) -> None:
     """Put one's name as staff under a post, or take it away."""
     # Thread before post, as everywhere: the triggers below would lock them the other way round.
-    lock_thread_row(post.thread)
+    thread = lock_thread_row(post.thread)
+    access.require(not thread.deleted_at)
     post = Post.objects.select_for_update(no_key=True, of=("self",)).select_related("thread").get(pk=post.pk)
     access.require(access.may_endorse(by) and not post.deleted_at and not post.is_by(by) and post.parent_id is None)
     if on:
