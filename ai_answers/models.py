@@ -91,6 +91,11 @@ class MaterialVersion(Tenanted):
         return f"version {self.number}"
 
 
+def _source_url(slug: str, version: MaterialVersion, start: int, end: int) -> str:
+    path = reverse("ai_answers:material", args=[slug, version.material_id])
+    return f"{path}?v={version.number}&start={start}&end={end}#cited"
+
+
 class Passage(Tenanted):
     """A stretch of a version that is found and quoted as one: `text == version.text[start:end]`."""
 
@@ -120,6 +125,10 @@ class Passage(Tenanted):
     def __str__(self) -> str:
         return self.heading or f"passage {self.position}"
 
+    def source_url(self, slug: str) -> str:
+        """Return the address of the passage in its source, in the course `slug`."""
+        return _source_url(slug, self.version, self.start, self.end)
+
 
 class AnswerStatus(models.TextChoices):
     QUEUED = "queued", "Waiting"
@@ -145,6 +154,9 @@ class Answer(Tenanted):
     finished_at = models.DateTimeField(null=True, blank=True)
     # Kept by a trigger.
     endorsement_count = models.PositiveIntegerField(default=0, editable=False)
+    search = models.GeneratedField(
+        expression=SearchVector("body", config=LANGUAGE), output_field=SearchVectorField(), db_persist=True
+    )
 
     objects = AnswerQuerySet.as_manager()
 
@@ -154,7 +166,10 @@ class Answer(Tenanted):
             models.UniqueConstraint(fields=["thread"], name="answer_one_per_thread"),
             one_of("status", AnswerStatus, "answer"),
         ]
-        indexes = [models.Index(fields=["status", "-queued_at", "-id"], name="answer_by_status")]
+        indexes = [
+            models.Index(fields=["status", "-queued_at", "-id"], name="answer_by_status"),
+            GinIndex(fields=["search"], name="answer_search"),
+        ]
 
     def __str__(self) -> str:
         return f"Answer ({self.get_status_display()})"
@@ -194,8 +209,7 @@ class Citation(Tenanted):
 
     def source_url(self, slug: str) -> str:
         """Return the address of the quotation in its source, in the course `slug`."""
-        path = reverse("ai_answers:material", args=[slug, self.version.material_id])
-        return f"{path}?v={self.version.number}&start={self.start}&end={self.end}#cited"
+        return _source_url(slug, self.version, self.start, self.end)
 
 
 class AnswerEndorsement(Tenanted):

@@ -2,12 +2,16 @@
 
 from django.urls import path
 
-from forum.views import drafts, lists, notes, posts, threads
+from forum.views import drafts, lists, notes, posts, search, threads
 
 app_name = "forum"
 urlpatterns = [
     path("", lists.thread_list, name="list"),
     path("ask/", threads.ask, name="ask"),
+    path("search/", search.search, name="search"),
+    path("search/suggest/", search.suggestions, name="suggest"),
+    path("similar/", search.similar, name="similar"),
+    path("deflect/<int:number>/", search.deflect, name="deflect"),
     path("preview/", threads.preview, name="preview"),
     path("draft/", drafts.save_draft, name="draft-thread"),
     path("views/", drafts.save_view, name="save-view"),

@@ -1,5 +1,6 @@
 """What people do in the forum. Every action is atomic, checks who does it, and writes an audit row where staff would ask."""
 
+from forum.actions.deflecting import record_deflection
 from forum.actions.drafts import DRAFT_FIELDS, delete_view, discard_draft, save_draft, save_view
 from forum.actions.notes import add_staff_note, delete_staff_note
 from forum.actions.posts import accept_answer, add_reply, delete_post, edit_post, restore_post
@@ -9,6 +10,7 @@ from forum.actions.threads import (
     ThreadDraft,
     delete_thread,
     edit_thread,
+    find_sent,
     refresh_status,
     restore_thread,
     set_locked,
@@ -19,7 +21,7 @@ from forum.actions.threads import (
 
 __all__ = [
     "DRAFT_FIELDS", "ThreadDraft", "accept_answer", "add_reply", "add_staff_note", "count_readers", "delete_post",
-    "delete_staff_note", "delete_thread", "delete_view", "discard_draft", "edit_post", "edit_thread", "mark_read",
-    "refresh_status", "restore_post", "restore_thread", "save_draft", "save_view", "set_endorsement", "set_locked",
+    "delete_staff_note", "delete_thread", "delete_view", "discard_draft", "edit_post", "edit_thread", "find_sent",
+    "mark_read", "record_deflection", "refresh_status", "restore_post", "restore_thread", "save_draft", "save_view", "set_endorsement", "set_locked",
     "set_pinned", "set_resolved", "set_same_question", "set_vote", "start_thread",
 ]  # fmt: skip

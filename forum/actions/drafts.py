@@ -8,7 +8,7 @@ from forum import access
 from forum.models import MAX_SAVED_VIEWS, Draft, Post, SavedView, Thread
 
 # What a form may keep; a field that isn't named here is not.
-DRAFT_FIELDS = ("title", "body", "kind", "visibility", "anonymity", "tags")
+DRAFT_FIELDS = ("title", "body", "kind", "visibility", "anonymity", "tags", "assignment")
 MAX_DRAFT = 50_000
 
 Fields = dict[str, str | list[str]]

@@ -112,7 +112,7 @@ def start_thread(*, by: Member, draft: ThreadDraft, form_key: uuid.UUID) -> Thre
     key = draft.submission_key(form_key)
     # The lock makes numbering gapless, and makes a double submission wait until the first one is there to be found.
     course = Course.objects.select_for_update(no_key=True).get(pk=by.course.pk)
-    earlier = Thread.objects.filter(author=by.user, submission_key=key, course=course).first()
+    earlier = find_sent(by=by, draft=draft, form_key=form_key)
     if earlier is not None:
         return earlier
     access.require_poster(by)
@@ -152,6 +152,12 @@ def start_thread(*, by: Member, draft: ThreadDraft, form_key: uuid.UUID) -> Thre
     if thread.is_shown:
         note_mentions(by=by, writing=thread, people=people)
     return thread
+
+
+def find_sent(*, by: Member, draft: ThreadDraft, form_key: uuid.UUID) -> Thread | None:
+    """Return the thread that the member made by sending the same form before, if they did."""
+    key = draft.submission_key(form_key)
+    return Thread.objects.filter(author=by.user, submission_key=key, course=by.course).first()
 
 
 def moderation_of(member: Member, visibility: str) -> Moderation:

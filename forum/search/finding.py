@@ -1,18 +1,19 @@
 """Answering a search: candidates by the index, ranked by BM25, merged from every source, cut into pages."""
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from html import unescape
 from typing import TypeVar
 
 from django.core import signing
 from django.db import connection
-from django.db.models import Exists, FloatField, OuterRef, Q, QuerySet
+from django.db.models import Exists, FloatField, Model, OuterRef, Q, QuerySet
 from django.db.models.expressions import RawSQL
 from django.utils.html import escape, strip_tags
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.text import Truncator
 
 from accounts.access import Member
 from forum.models import Anonymity, Byline, Kind, Post, SearchEntry, Status, Thread, Visibility, Writing
@@ -23,16 +24,24 @@ from quokkaq.lib.fulltext import LANGUAGE, analyse, parse
 from quokkaq.lib.keyset import BadCursor
 
 W = TypeVar("W", Thread, Post)
+M = TypeVar("M", bound=Model)
 PAGE_SIZE = 20
 # The index gives so many candidates of a kind for ranking; nobody reads further than that.
 CANDIDATES = 300
-# With more words than that in an "any of" search, the rarest ones find the candidates (BENCH: 4 lose nothing).
+# With more words than that in an "any of" search, the rarest ones find the candidates: measured, 4 lose nothing.
 RAREST = 4
+# Where even the rarest word wanted stands in more of the sampled threads, only so many best-ranked entries are looked
+# at, whoever may read them; unless they leave less than two pages.
+COMMON = 50
+DEEP = 1000
 # With fewer results that have all the words, those that have some are added.
 ENOUGH = 5
+NOTHING_TO_LOOK_FOR = (
+    "There is nothing to look for: words like “the” stand everywhere, and -word only takes away. Add another word."
+)
 _SALT = "forum.search"
 # Marks that PostgreSQL puts around found words; nothing people write contains them, and they are never sent out.
-_OPEN, _CLOSE = "\ue000", "\ue001"
+_OPEN, _CLOSE, _LESS = "\ue000", "\ue001", "\ue002"
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,7 @@ class Request:
     words: str
     weights: Mapping[str, float]
     mean_length: float
+    is_common: bool = False  # even the rarest of the words stands in many texts
 
 
 @dataclass
@@ -58,9 +68,24 @@ class Hit:
     by: Byline | None = None
     when: datetime | None = None
     thread: Thread | None = None
+    writing: Writing | None = None
     detail: str = ""
+    is_endorsed: bool = False
     title: SafeString = field(default_factory=lambda: SafeString(""))
     snippet: SafeString = field(default_factory=lambda: SafeString(""))
+
+    @property
+    def place_name(self) -> str:
+        """Say what kind of thing this is."""
+        match self.place:
+            case "threads":
+                return str(self.thread.get_kind_display()) if self.thread else "Thread"
+            case "posts":
+                return "Reply"
+            case "answers":
+                return "AI answer"
+            case _:
+                return "Material"
 
 
 @dataclass(frozen=True)
@@ -70,6 +95,7 @@ class Results:
     hits: Sequence[Hit]
     next_cursor: str = ""
     loose: bool = False  # some of these have only some of the words
+    problem: str = ""  # why there is nothing to look for
 
 
 # Ranks first (keys and scores only), then fills in those that are shown.
@@ -87,20 +113,22 @@ def find(query: Query, *, member: Member, cursor: str = "") -> Results:
     """Return a page of what fits, best first. Raises `BadCursor`."""
     if query.is_empty:
         return Results([])
-    request = _request(query, member, parse(query.words) if query.words else "")
+    request = _request(query, member)
     if query.words and not request.words:
-        return Results([])  # nothing but words like "the"
+        return Results([], problem=NOTHING_TO_LOOK_FOR)
     hits, loose = _ranked(member, request), False
-    if len(hits) < ENOUGH and len(request.weights) > 1 and "!" not in request.words and '"' not in query.words:
-        rare = ranking.rarity(member.course).rarest(request.weights, RAREST)
-        wider = Request(query, ranking.any_of(rare), request.weights, request.mean_length)
+    is_plain = "!" not in request.words and "<" not in request.words
+    if len(hits) < ENOUGH and len(request.weights) > 1 and is_plain:
+        rarity = ranking.rarity(member.course)
+        some = rarity.rarest(request.weights, RAREST)
+        wider = replace(request, words=ranking.any_of(some), is_common=_is_common(rarity, some, any_of=True))
         known = {hit.key for hit in hits}
-        # Whatever has all the words stays before whatever has some.
-        top = max((hit.score for hit in hits), default=0.0)
         more = [hit for hit in _ranked(member, wider) if hit.key not in known]
         loose = bool(more)
+        # Whatever has all the words stays before whatever has some.
+        best = max((hit.score for hit in more), default=0.0)
         for hit in hits:
-            hit.score += max((other.score for other in more), default=0.0) + top
+            hit.score += best
         hits += more
     hits.sort(key=lambda hit: (-hit.score, hit.key))
     scope = f"{member.course.pk}:{query.typed}"
@@ -112,15 +140,23 @@ def find(query: Query, *, member: Member, cursor: str = "") -> Results:
             fill(member, of_place)
     # What was deleted between ranking and showing has no heading.
     shown = [hit for hit in shown if hit.heading]
-    _mark(shown, request.words)
+    _mark(shown, ranking.any_of(request.weights) if request.words and is_plain else request.words)
     more_to_come = len(hits) > start + PAGE_SIZE
     return Results(shown, _cursor(hits[start + PAGE_SIZE - 1], scope) if more_to_come else "", loose)
 
 
-def _request(query: Query, member: Member, words: str) -> Request:
+def _request(query: Query, member: Member) -> Request:
     rarity = ranking.rarity(member.course)
+    words = parse(query.words) if query.words else ""
     lexemes = analyse([query.words])[0] if words else {}
-    return Request(query, words, {lexeme: rarity.of(lexeme) for lexeme in lexemes}, rarity.mean_length)
+    weights = {lexeme: rarity.of(lexeme) for lexeme in lexemes}
+    common = bool(weights) and _is_common(rarity, weights, any_of="|" in words)
+    return Request(query, words, weights, rarity.mean_length, common)
+
+
+def _is_common(rarity: ranking.Rarity, lexemes: Collection[str], *, any_of: bool) -> bool:
+    counts = [rarity.containing.get(lexeme, 1) for lexeme in lexemes]
+    return (sum(counts) if any_of else min(counts)) > COMMON
 
 
 def _ranked(member: Member, request: Request) -> list[Hit]:
@@ -151,55 +187,84 @@ def _after(hits: Sequence[Hit], cursor: str, scope: str) -> int:
 
 def rank_threads(member: Member, request: Request) -> list[Hit]:
     """Rank what threads say themselves."""
-    threads = _wanted(member, request.query)
+    query = request.query
     if request.words:
-        entries = SearchEntry.objects.filter(post=None)
-        return _rank_entries(
-            "threads", member, request, entries.filter(Exists(threads.filter(pk=OuterRef("thread_id"))))
-        )
-    rows = _dated(_by(threads, member, request.query), request.query).order_by("-created_at", "-id")
-    return [Hit("threads", key, when.timestamp()) for key, when in rows.values_list("pk", "created_at")[:CANDIDATES]]
+        return _rank_entries("threads", member, request, SearchEntry.objects.filter(post=None))
+    rows = dated(_by(_wanted(Thread.objects.visible_to(member), member, query), member, query), query)
+    found = rows.order_by("-created_at", "-id").values_list("pk", "created_at")[:CANDIDATES]
+    return [Hit("threads", key, when.timestamp()) for key, when in found]
 
 
 def rank_posts(member: Member, request: Request) -> list[Hit]:
     """Rank replies and comments. Without words, they are listed only when somebody's are asked for."""
     query = request.query
     if request.words:
-        entries = SearchEntry.objects.exclude(post=None)
-        if query.tags or query.states:
-            entries = entries.filter(Exists(_wanted(member, query).filter(pk=OuterRef("thread_id"))))
-        return _rank_entries("posts", member, request, entries)
+        return _rank_entries("posts", member, request, SearchEntry.objects.exclude(post=None))
     if not query.by:
         return []
     posts = Post.objects.visible_to(member)
     if query.tags or query.states:
-        posts = posts.filter(thread__in=_wanted(member, query))
-    rows = _dated(_by(posts, member, query), query).order_by("-created_at", "-id")
+        posts = posts.filter(thread__in=_wanted(Thread.objects.visible_to(member), member, query))
+    rows = dated(_by(posts, member, query), query).order_by("-created_at", "-id")
     return [Hit("posts", key, when.timestamp()) for key, when in rows.values_list("pk", "created_at")[:CANDIDATES]]
 
 
 def _rank_entries(place: str, member: Member, request: Request, entries: SearchEntryQuerySet) -> list[Hit]:
     key = "thread_id" if place == "threads" else "post_id"
     query = request.query
-    rows = entries.in_course(member, request.words).visible_to(member)
-    if query.by or query.after or query.before:
-        written = (
-            _dated(_by(Thread.objects.all(), member, query), query).filter(pk=OuterRef(key))
-            if place == "threads"
-            else _dated(_by(Post.objects.all(), member, query), query).filter(pk=OuterRef(key))
-        )
-        rows = rows.filter(Exists(written))
-    best = rows.annotate(
-        rank=RawSQL("ts_rank(vector, %s::tsquery, 1)", [request.words], output_field=FloatField())
-    ).order_by("-rank", "pk")[:CANDIDATES]
-    found = dict(best.values_list("pk", key))
-    scores = ranking.scores(list(found), request.weights, request.mean_length)
+    fitting = entries.in_course(member, request.words)
+    rank = RawSQL("ts_rank(vector, %s::tsquery, 1)", [request.words], output_field=FloatField())
+    fitting = fitting.annotate(rank=rank).order_by("-rank", "pk")
+    found: dict[uuid.UUID, uuid.UUID] = {}
+    for deep in (True, False) if request.is_common else (False,):
+        rows = SearchEntry.objects.filter(pk__in=fitting.values("pk")[:DEEP]) if deep else fitting
+        rows = _readable(rows, member, query, key)
+        best = rows.annotate(rank=rank).order_by("-rank", "pk")[:CANDIDATES]
+        found = dict(best.values_list("pk", key))
+        if len(found) >= 2 * PAGE_SIZE:
+            break
+    scores = ranking.scores(SearchEntry, "vector", list(found), request.weights, request.mean_length)
     return [Hit(place, found[entry], score) for entry, score in scores.items()]
 
 
-def _wanted(member: Member, query: Query) -> ThreadQuerySet:
-    """Return the threads the member may read that have the tags and states asked for."""
-    threads = Thread.objects.visible_to(member)
+def _readable(rows: SearchEntryQuerySet, member: Member, query: Query, key: str) -> SearchEntryQuerySet:
+    """Return the entries of what the member may read that was written by whom, when and where the query wants."""
+    rows = rows.visible_to(member)
+    if query.tags or query.states:
+        rows = rows.filter(Exists(_wanted(Thread.objects.all(), member, query).filter(pk=OuterRef("thread_id"))))
+    if query.by or query.after or query.before:
+        written = (
+            Exists(dated(_by(Thread.objects.all(), member, query), query).filter(pk=OuterRef(key)))
+            if key == "thread_id"
+            else Exists(dated(_by(Post.objects.all(), member, query), query).filter(pk=OuterRef(key)))
+        )
+        rows = rows.filter(written)
+    return rows
+
+
+def rank_rows(place: str, request: Request, rows: QuerySet[M], column: str) -> list[Hit]:
+    """Rank rows of another source that fit `request.words` by their `tsvector` column; keys are theirs."""
+    rank = RawSQL(f"ts_rank({column}, %s::tsquery, 1)", [request.words], output_field=FloatField())  # noqa: S611 (ours)
+    fitting = rows.filter(**{f"{column}__matches": request.words}).annotate(rank=rank).order_by("-rank", "pk")
+    keys = list(fitting.values_list("pk", flat=True)[:CANDIDATES])
+    scores = ranking.scores(rows.model, column, keys, request.weights, request.mean_length)
+    return [Hit(place, key, score) for key, score in scores.items()]
+
+
+def threads_with(query: Query, *, member: Member, threads: ThreadQuerySet) -> ThreadQuerySet:
+    """Return those of `threads` that fit a search; its words may stand in the thread or in what was replied to it."""
+    rows = dated(_by(_wanted(threads, member, query), member, query), query)
+    if not query.words:
+        return rows
+    words = parse(query.words)
+    if not words:
+        return rows.none()
+    entries = SearchEntry.objects.in_course(member, words).visible_to(member)
+    return rows.filter(pk__in=entries.values("thread_id"))
+
+
+def _wanted(threads: ThreadQuerySet, member: Member, query: Query) -> ThreadQuerySet:
+    """Return those of the threads that have the tags and states asked for."""
     for tag in query.tags:
         threads = threads.filter(tags__slug=tag)
     for state in query.states:
@@ -220,6 +285,8 @@ def _wanted(member: Member, query: Query) -> ThreadQuerySet:
                 threads = threads.filter(is_pinned=True)
             case "locked":
                 threads = threads.filter(is_locked=True)
+            case "following":
+                threads = threads.followed_by(member)
             case _:
                 threads = threads.filter(kind=state)
     return threads
@@ -237,11 +304,12 @@ def _by(rows: QuerySet[W], member: Member, query: Query) -> QuerySet[W]:
     return rows.filter((known & Q(author__display_name__icontains=query.by)) | Q(pseudonym__name__icontains=query.by))
 
 
-def _dated(rows: QuerySet[W], query: Query) -> QuerySet[W]:
+def dated(rows: QuerySet[M], query: Query, column: str = "created_at") -> QuerySet[M]:
+    """Return what was written in the days that the query asks for."""
     if query.after:
-        rows = rows.filter(created_at__gte=query.after)
+        rows = rows.filter(**{f"{column}__gte": query.after})
     if query.before:
-        rows = rows.filter(created_at__lt=query.before)
+        rows = rows.filter(**{f"{column}__lt": query.before})
     return rows
 
 
@@ -274,6 +342,8 @@ def _fill(hit: Hit, writing: Writing, thread: Thread, member: Member) -> None:
     hit.by = writing.byline(member)
     hit.when = writing.created_at
     hit.thread = thread
+    hit.writing = writing
+    hit.is_endorsed = writing.endorsement_count > 0
 
 
 def plain_text(html: str) -> str:
@@ -283,7 +353,7 @@ def plain_text(html: str) -> str:
 
 def _mark(hits: Sequence[Hit], words: str) -> None:
     """Cut snippets around what was found and mark it. One query; everything but our marks is escaped."""
-    texts = [text for hit in hits for text in (hit.heading, hit.text)]
+    texts = [_clean(text) for hit in hits for text in (hit.heading, hit.text)]
     if words and texts:
         options = f"StartSel={_OPEN}, StopSel={_CLOSE}"
         cut = f"{options}, MaxFragments=2, MinWords=12, MaxWords=28, FragmentDelimiter= … "
@@ -301,20 +371,23 @@ def _mark(hits: Sequence[Hit], words: str) -> None:
                     LANGUAGE,
                     words,
                     cut,
-                    [_clean(text) for text in texts],
+                    texts,
                 ],
             )
             texts = [row[0] for row in cursor.fetchall()]
     for hit, heading, snippet in zip(hits, texts[::2], texts[1::2], strict=True):
-        hit.title, hit.snippet = _marked(heading), _marked(snippet if words else snippet[:200])
+        hit.title, hit.snippet = _marked(heading), _marked(snippet if words else Truncator(snippet).words(40, " …"))
 
 
 def _clean(text: str) -> str:
-    return text.replace(_OPEN, "").replace(_CLOSE, "")
+    for sign in (_OPEN, _CLOSE, _LESS):
+        text = text.replace(sign, "")
+    # PostgreSQL takes `<int>` for a tag and leaves it out.
+    return text.replace("<", _LESS)
 
 
 def _marked(text: str) -> SafeString:
-    html = escape(text).replace(_OPEN, "<mark>").replace(_CLOSE, "</mark>")
+    html = escape(text.replace(_LESS, "<")).replace(_OPEN, "<mark>").replace(_CLOSE, "</mark>")
     return mark_safe(html)  # noqa: S308 (escaped above)
 
 

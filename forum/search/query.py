@@ -13,6 +13,7 @@ STATES = {
     "resolved": "Resolved",
     "unread": "With something you haven’t read",
     "mine": "Your own threads",
+    "following": "Threads you follow",
     "endorsed": "Endorsed by staff",
     "private": "Private to staff",
     "pinned": "Pinned",
@@ -47,6 +48,11 @@ class Query:
         """True when it asks for something that only threads, and what stands in them, can be."""
         return bool(self.tags or self.by or self.states)
 
+    def within(self, place: str = "") -> str:
+        """Return what was typed, for one place only, or (without one) for all."""
+        text = _OPERATOR.sub(lambda match: " " if match["name"].lower() == "in" else match[0], self.typed)
+        return " ".join(f"{text} {f'in:{place}' if place else ''}".split())
+
     @property
     def is_empty(self) -> bool:
         return not (self.words or self.about_threads or self.after or self.before)
@@ -55,9 +61,9 @@ class Query:
 def parse_query(typed: str) -> Query:
     """Take a search apart: operators like `tag:homework`, and the words that are left."""
     text = " ".join(typed.replace("\x00", " ").split())
-    query = Query(text)
+    query = Query(text[:MAX_QUERY])
     if len(text) > MAX_QUERY:
-        query.problems.append(f"The search is too long: only its first {MAX_QUERY} characters count.")
+        query.problems.append(f"This is too long for a search. Only its first {MAX_QUERY} characters were used.")
         text = text[:MAX_QUERY]
     number = _NUMBER.fullmatch(text)
     if number:
@@ -70,9 +76,13 @@ def _take(query: Query, match: re.Match[str]) -> str:
     """Note one operator; return what stays among the words."""
     name, value = match["name"].lower(), match["value"].strip('"').strip()
     match name:
+        case "tag" | "by" if not value:
+            query.problems.append(
+                f"Say what to look for after “{name}:”, like {'tag:homework' if name == 'tag' else 'by:sam'}."
+            )
         case "tag":
             query.tags.append(value.lower())
-        case "by" if value:
+        case "by":
             query.by = value
         case "is" if value.lower() in STATES:
             query.states.append(value.lower())
@@ -81,7 +91,7 @@ def _take(query: Query, match: re.Match[str]) -> str:
         case "after" | "before":
             day = _day(value)
             if day is None:
-                query.problems.append(f"“{match[0]}” is no date. Write it like {name}:2026-11-30.")
+                query.problems.append(f"“{match[0]}” is no day. Write it like {name}:2026-11-30.")
             else:
                 setattr(query, name, day + timedelta(days=1) if name == "after" else day)
         case "is" | "in":

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from django.core.cache import cache
 from django.db import connection
+from django.db.models import Model
 
 from accounts.models import Course
 from forum.querysets import course_lexeme
@@ -16,7 +17,7 @@ SAMPLED_THREADS = 10_000
 KEPT_WORDS = 8_000
 STATISTICS_SECONDS = 600
 # A word of a title says more about a thread than one of its text. The keys are PostgreSQL's weights.
-FIELD_WEIGHT = {"A": 1.0, "B": 0.4, "C": 0.4, "D": 0.0}
+FIELD_WEIGHT = {"A": 1.0, "B": 0.4, "C": 0.4, "D": 0.4}
 # In a course with a handful of threads no word is rare yet: it is counted as if so many others stood beside them.
 BACKGROUND = 50
 
@@ -66,26 +67,28 @@ def _measure(course: Course) -> Rarity:
     return Rarity(documents, {word: count for word, count in counted[:KEPT_WORDS] if count > 1}, max(mean, 1.0))
 
 
-def scores(entries: Collection[uuid.UUID], weights: Mapping[str, float], mean_length: float) -> dict[uuid.UUID, float]:
-    """Return the BM25 score of each search entry for words with the given weights. One query.
+def scores(
+    model: type[Model], column: str, rows: Collection[uuid.UUID], weights: Mapping[str, float], mean_length: float
+) -> dict[uuid.UUID, float]:
+    """Return the BM25 score of each row's `tsvector` for words with the given weights. One query.
 
     A word's count is the sum of `FIELD_WEIGHT` over its occurrences (BM25F's idea of weighing fields before saturation).
     """
-    found: dict[uuid.UUID, float] = dict.fromkeys(entries, 0.0)
-    if not (entries and weights):
+    found: dict[uuid.UUID, float] = dict.fromkeys(rows, 0.0)
+    if not (rows and weights):
         return found
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            SELECT e.id, length(e.vector), l.lexeme, l.weights
-            FROM forum_searchentry e, LATERAL unnest(e.vector) AS l
-            WHERE e.id = ANY(%s) AND l.lexeme = ANY(%s)
-            """,
-            [list(entries), list(weights)],
+            f"""
+            SELECT r.id, length(r.{column}), l.lexeme, l.weights
+            FROM {model._meta.db_table} r, LATERAL unnest(r.{column}) AS l
+            WHERE r.id = ANY(%s) AND l.lexeme = ANY(%s)
+            """,  # noqa: S608 (names of ours)
+            [list(rows), list(weights)],
         )
-        for entry, length, lexeme, places in cursor.fetchall():
+        for row, length, lexeme, places in cursor.fetchall():
             count = sum(FIELD_WEIGHT[place] for place in places)
-            found[entry] += weights[lexeme] * saturation(count, length, mean_length)
+            found[row] += weights[lexeme] * saturation(count, length, mean_length)
     return found
 
 

@@ -1,37 +1,51 @@
-"""What was asked before: threads like the one being written, and titles that start like what is being typed.
+"""What was asked before: threads like the one being written.
 
-Threads are found by rare words of the title and ranked by BM25, divided by what the written title would score against
-itself, plus `SPELLING_WEIGHT` times how much of their spelling two titles share (Dice coefficient of their runs of four
-letters), which sees what stemming doesn't: "wifi" and "wi-fi", "setup" and "set up". Figures: docs/adr/0005.
+Threads are found by rare words of the written title. How sure it is that two threads ask the same is read from their
+titles alone: the share of the written title's words, weighed by their rarity in the course and saturated as BM25 does
+with the written title's own length as the mean, so that a title is wholly like itself in every course; and
+`SPELLING_WEIGHT` times how much of their spelling the titles share (Dice coefficient of their runs of four letters),
+which sees what stemming doesn't: "wifi" and "wi-fi", "setup" and "set up". What stands in the texts only breaks ties.
+Figures, and how the thresholds were chosen: docs/adr/0005.
 """
 
+import logging
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from uuid import UUID
 
-from django.db import OperationalError, connection, transaction
+from django.db import DatabaseError, connection
 from django.db.models import FloatField
 from django.db.models.expressions import RawSQL
+from django.utils.text import Truncator
 
 from accounts.access import Member
 from forum.models import SearchEntry, Thread
 from forum.search import ranking
-from quokkaq.lib.fulltext import analyse, parse, quote_lexeme, saturation
+from forum.search.finding import plain_text
+from forum.search.hurry import hurried
+from quokkaq.lib.fulltext import analyse, saturation
+
+log = logging.getLogger(__name__)
 
 CANDIDATES = 300
 RAREST = 5
 BODY_CHARACTERS = 1500
-# What a word counts that stands in the text only, not in the title.
+# What a word of the written text counts beside one of its title, where it stands in the text of another thread.
 BODY_WEIGHT = 0.25
-SPELLING_WEIGHT = 0.4
+# How far all of that may lift a thread above others whose titles are as alike.
+RELATED_WEIGHT = 0.25
+SPELLING_WEIGHT = 0.5
 _RUN = 4
 _NOT_LETTERS = re.compile(r"[\W_]+")
-LIKELY = 0.62
-SEVERE = 0.82
-# Whoever waits for a page waits no longer than that for similar threads.
+LIKELY = 0.85
+SEVERE = 0.92
+# Titles of fewer words than that say too little to be sure.
+SURE_WORDS = 3
+# Whoever waits for a page waits no longer than that for a statement of ours.
 TIMEOUT_MS = 400
-SHORTEST_SUGGESTION = 3
 
 
 class Likeness(StrEnum):
@@ -44,40 +58,44 @@ class Likeness(StrEnum):
 
 @dataclass(frozen=True)
 class Similar:
-    """A thread like the one being written; `likeness` from 0 to 1."""
+    """A thread like the one being written; `share` says how alike their titles are, from 0 to 1."""
 
     thread: Thread
     share: float
+    words: int
+
+    @property
+    def excerpt(self) -> str:
+        """Return the start of what the thread says, as one line of plain text."""
+        return Truncator(plain_text(self.thread.html())).chars(140)
 
     @property
     def likeness(self) -> Likeness:
+        if self.words < SURE_WORDS:
+            return Likeness.RELATED
         if self.share >= SEVERE:
             return Likeness.SEVERE
         return Likeness.LIKELY if self.share >= LIKELY else Likeness.RELATED
 
 
 def similar_threads(member: Member, *, title: str, body: str = "", limit: int = 5) -> list[Similar]:
-    """Return the threads the member may read that are most like what they write, best first; nothing if it takes long."""
-    rarity = ranking.rarity(member.course)  # measured outside the hurry: it is measured once, for everybody
+    """Return the threads the member may read that are most like what they write, best first.
+
+    Nothing when it takes long or fails: nobody is kept from asking by a check.
+    """
     try:
-        with transaction.atomic():
-            _hurry()
+        rarity = ranking.rarity(member.course)
+        with hurried(TIMEOUT_MS):
             return _similar(member, title, body, limit, rarity)
-    except OperationalError:
+    except DatabaseError as error:
+        log.warning("similar threads not looked up: %s", type(error).__name__)
         return []
-
-
-def _hurry() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(TIMEOUT_MS)])
 
 
 def _similar(member: Member, title: str, body: str, limit: int, rarity: ranking.Rarity) -> list[Similar]:
-    in_title, in_body = analyse([title, body[:BODY_CHARACTERS]])
+    in_title, in_body = analyse([title.replace("\x00", " "), body[:BODY_CHARACTERS].replace("\x00", " ")])
     if not in_title:
         return []
-    weights = {lexeme: rarity.of(lexeme) for lexeme in in_title}
-    weights |= {lexeme: BODY_WEIGHT * rarity.of(lexeme) for lexeme in in_body if lexeme not in in_title}
     words = ranking.any_of(rarity.rarest(in_title, RAREST))
     rows = SearchEntry.objects.filter(post=None).in_course(member, words).visible_to(member)
     rank = RawSQL("ts_rank(vector, %s::tsquery, 1)", [ranking.any_of(in_title)], output_field=FloatField())
@@ -85,20 +103,63 @@ def _similar(member: Member, title: str, body: str, limit: int, rarity: ranking.
     found = {
         entry: (key, name) for entry, key, name in rows.values_list("pk", "thread_id", "thread__title")[:CANDIDATES]
     }
-    scores = ranking.scores(list(found), weights, rarity.mean_length)
-    length = len(in_title) + len(in_body)
-    itself = sum(
-        weight * saturation(ranking.FIELD_WEIGHT["A" if lexeme in in_title else "B"], length, rarity.mean_length)
-        for lexeme, weight in weights.items()
-    )
+    measured = _measure(list(found), in_title, in_body, rarity)
     spelt = _runs(title)
-    shares = {
-        key: (min(1.0, scores[entry] / itself) + SPELLING_WEIGHT * _shared(spelt, _runs(name))) / (1 + SPELLING_WEIGHT)
-        for entry, (key, name) in found.items()
-    }
-    best = sorted(shares, key=lambda key: (-shares[key], key))[:limit]
+    shares: dict[UUID, float] = {}
+    order: dict[UUID, float] = {}
+    for entry, (key, name) in found.items():
+        alike, related = measured[entry]
+        shares[key] = (alike + SPELLING_WEIGHT * _shared(spelt, _runs(name))) / (1 + SPELLING_WEIGHT)
+        order[key] = shares[key] + RELATED_WEIGHT * related
+    best = sorted(order, key=lambda key: (-order[key], key))[:limit]
     threads = Thread.objects.visible_to(member).listed().in_bulk(best)
-    return [Similar(threads[key], shares[key]) for key in best if key in threads]
+    return [Similar(threads[key], shares[key], len(in_title)) for key in best if key in threads]
+
+
+def _measure(
+    entries: Collection[UUID], in_title: Counter[str], in_body: Counter[str], rarity: ranking.Rarity
+) -> dict[UUID, tuple[float, float]]:
+    """Return for each entry, from 0 to 1: how much its title is like the written one, and its text like all of it."""
+    weights = {lexeme: rarity.of(lexeme) for lexeme in in_title}
+    all_weights = weights | {lexeme: BODY_WEIGHT * rarity.of(lexeme) for lexeme in in_body if lexeme not in in_title}
+    length = len(in_title)
+    itself = sum(weight * saturation(in_title[lexeme], length, length) for lexeme, weight in weights.items())
+    whole = sum(all_weights.values())
+    counts, lengths = _occurrences(entries, all_weights)
+    found: dict[UUID, tuple[float, float]] = {}
+    for entry in entries:
+        in_its_title, in_its_text, its_length = counts.get(entry, {}), 0.0, lengths.get(entry, 1)
+        alike = 0.0
+        for lexeme, (title_count, text_count) in in_its_title.items():
+            if title_count and lexeme in weights:
+                alike += weights[lexeme] * saturation(title_count, its_length, length)
+            if text_count:
+                in_its_text += all_weights[lexeme]
+        found[entry] = (min(1.0, alike / itself), in_its_text / whole)
+    return found
+
+
+def _occurrences(
+    entries: Collection[UUID], lexemes: Mapping[str, float]
+) -> tuple[dict[UUID, dict[str, tuple[int, int]]], dict[UUID, int]]:
+    """Return how often each lexeme stands in the title and in the text of each entry, and how long its title is."""
+    counts: dict[UUID, dict[str, tuple[int, int]]] = {}
+    lengths: dict[UUID, int] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT e.id, l.lexeme, l.weights, t.words
+            FROM forum_searchentry e,
+                 LATERAL (SELECT count(*) AS words FROM unnest(e.vector) AS x WHERE 'A' = ANY(x.weights)) AS t,
+                 LATERAL unnest(e.vector) AS l
+            WHERE e.id = ANY(%s) AND l.lexeme = ANY(%s)
+            """,
+            [list(entries), list(lexemes)],
+        )
+        for entry, lexeme, places, words in cursor.fetchall():
+            lengths[entry] = words
+            counts.setdefault(entry, {})[lexeme] = (places.count("A"), len(places) - places.count("A"))
+    return counts, lengths
 
 
 def _runs(title: str) -> frozenset[str]:
@@ -110,24 +171,3 @@ def _runs(title: str) -> frozenset[str]:
 def _shared(one: frozenset[str], other: frozenset[str]) -> float:
     """Return the Dice coefficient of two sets (Dice 1945, "Measures of the amount of ecologic association")."""
     return 2 * len(one & other) / (len(one) + len(other)) if one or other else 0.0
-
-
-def suggest(member: Member, typed: str, *, limit: int = 6) -> Sequence[Thread]:
-    """Return threads the member may read whose titles have the words typed, the last one perhaps not typed to its end."""
-    words = typed.replace("\x00", " ").split()
-    if not words or len(words[-1]) < SHORTEST_SUGGESTION:
-        return []
-    *whole, last = words
-    try:
-        with transaction.atomic():
-            _hurry()
-            start = quote_lexeme(last.lower()) + ":*A"
-            parsed = parse(" ".join(whole)) if whole else ""
-            query = f"({parsed}) & {start}" if parsed else start
-            rows = SearchEntry.objects.filter(post=None).in_course(member, query).visible_to(member)
-            rank = RawSQL("ts_rank(vector, %s::tsquery, 1)", [query], output_field=FloatField())
-            keys = list(rows.annotate(rank=rank).order_by("-rank", "pk").values_list("thread_id", flat=True)[:limit])
-            found = Thread.objects.visible_to(member).listed().in_bulk(keys)
-            return [found[key] for key in keys if key in found]
-    except OperationalError:
-        return []

@@ -4,13 +4,16 @@ from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from accounts.access import Member, SignedInRequest, get_member
 from accounts.decorators import login_required
-from forum.models import Kind, SavedView, Status, Tag, Thread, Visibility
+from forum.models import Assignment, Kind, SavedView, Status, Tag, Thread, Visibility
 from forum.querysets import ThreadQuerySet
+from forum.search import Query, parse_query, threads_with
+from forum.views.search import query_problems, thread_called
 from quokkaq.lib.keyset import BadCursor, Page, page
 
 PAGE_SIZE = 25
@@ -20,6 +23,7 @@ FILTERS = {
     "unanswered": "Unanswered",
     "unread": "Unread",
     "mine": "Mine",
+    "following": "Following",
     "endorsed": "Endorsed",
     "resolved": "Resolved",
     "private": "Private",
@@ -39,11 +43,14 @@ class Listing:
     sort: str = "active"
     tag: str = ""
     kind: str = ""
+    assignment: str = ""
+    q: str = ""
     cursor: str = ""
     problems: list[str] = field(default_factory=list)
+    search: Query = field(default_factory=lambda: parse_query(""))
 
     @classmethod
-    def from_query(cls, request: SignedInRequest, tags: list[Tag]) -> "Listing":
+    def from_query(cls, request: SignedInRequest, tags: list[Tag], assignments: list[Assignment]) -> "Listing":
         """Read the address; what it asks for and doesn't exist is dropped and said in `problems`."""
         asked = cls()
         for name, default in _DEFAULTS.items():
@@ -60,6 +67,14 @@ class Listing:
         if asked.tag and asked.tag not in {tag.slug for tag in tags}:
             asked.problems.append("This course has no such tag. Showing every tag.")
             asked.tag = ""
+        if asked.assignment and asked.assignment not in {assignment.slug for assignment in assignments}:
+            asked.problems.append("This course has no such assignment. Showing every assignment.")
+            asked.assignment = ""
+        asked.search = parse_query(asked.q)
+        asked.q = asked.search.typed
+        asked.problems += query_problems(asked.search, tags)
+        if asked.search.places:
+            asked.problems.append("This list holds threads only: “in:” works on the search page.")
         return asked
 
     def query(self, **changes: str) -> str:
@@ -68,9 +83,14 @@ class Listing:
         kept = {name: value for name, value in values.items() if value and value != _DEFAULTS[name]}
         return f"?{urlencode(kept)}" if kept else "?"
 
+    def hidden(self) -> list[tuple[str, str]]:
+        """Return what the form that filters by words has to carry along."""
+        values = {name: str(getattr(self, name)) for name in _DEFAULTS if name not in ("q", "cursor")}
+        return [(name, value) for name, value in values.items() if value != _DEFAULTS[name]]
+
     @property
     def is_filtered(self) -> bool:
-        return bool(self.show != "all" or self.tag or self.kind)
+        return bool(self.show != "all" or self.tag or self.kind or self.assignment or self.q)
 
     def threads(self, member: Member) -> ThreadQuerySet:
         """Return the threads of this listing that the member may read."""
@@ -82,6 +102,8 @@ class Listing:
                 threads = threads.unread_by(member)
             case "mine":
                 threads = threads.filter(author=member.user)
+            case "following":
+                threads = threads.followed_by(member)
             case "endorsed":
                 threads = threads.filter(endorsement_count__gt=0)
             case "resolved":
@@ -92,7 +114,9 @@ class Listing:
             threads = threads.filter(tags__slug=self.tag)
         if self.kind:
             threads = threads.filter(kind=self.kind)
-        return threads
+        if self.assignment:
+            threads = threads.filter(assignment__slug=self.assignment)
+        return threads_with(self.search, member=member, threads=threads) if self.q else threads
 
     def page(self, member: Member) -> Page[Thread]:
         """Return the page the cursor points at; a bad cursor is said in `problems` and gives the first one."""
@@ -100,7 +124,7 @@ class Listing:
         if not self.is_filtered:
             rows = rows.filter(is_pinned=False)
         order = SORTS[self.sort][1]
-        scope = f"{member.course.pk}:{self.show}:{self.sort}:{self.tag}:{self.kind}"
+        scope = f"{member.course.pk}:{self.query()}"
         try:
             return page(rows, order=order, cursor=self.cursor, size=PAGE_SIZE, scope=scope)
         except BadCursor:
@@ -109,7 +133,7 @@ class Listing:
             return page(rows, order=order, cursor="", size=PAGE_SIZE, scope=scope)
 
 
-_DEFAULTS = {"show": "all", "sort": "active", "tag": "", "kind": "", "cursor": ""}
+_DEFAULTS = {"show": "all", "sort": "active", "tag": "", "kind": "", "assignment": "", "q": "", "cursor": ""}
 
 
 @login_required
@@ -118,7 +142,11 @@ def thread_list(request: SignedInRequest, slug: str) -> HttpResponse:
     """List the threads of a course, pinned ones first."""
     member = get_member(request.user, slug)
     tags = list(Tag.objects.visible_to(member))
-    listing = Listing.from_query(request, tags)
+    assignments = list(Assignment.objects.visible_to(member))
+    listing = Listing.from_query(request, tags, assignments)
+    called = thread_called(member, listing.search)
+    if called is not None:
+        return redirect(called)
     found = listing.page(member)
     pinned: list[Thread] = []
     if not listing.is_filtered and not listing.cursor:
@@ -132,11 +160,18 @@ def thread_list(request: SignedInRequest, slug: str) -> HttpResponse:
         "filters": [(listing.query(show=key), label, listing.show == key) for key, label in FILTERS.items()],
         "sorts": [(listing.query(sort=key), label, listing.sort == key) for key, (label, _) in SORTS.items()],
         "tags": [(listing.query(tag="" if listing.tag == t.slug else t.slug), t, listing.tag == t.slug) for t in tags],
+        "assignments": [
+            (listing.query(assignment="" if listing.assignment == a.slug else a.slug), a, listing.assignment == a.slug)
+            for a in assignments
+        ],
         "kinds": [
             (listing.query(kind="" if listing.kind == key else key), label, listing.kind == key)
             for key, label in Kind.choices
         ],
         "views": [(view, f"?{view.query}" == listing.query()) for view in SavedView.objects.visible_to(member)],
+        "hidden": listing.hidden(),
+        "without_words": listing.query(q=""),
+        "search_url": f"{reverse('forum:search', args=[slug])}?{urlencode({'q': listing.q})}",
         "section": "threads",
     }
     return render(request, "forum/thread_list.html", context, status=400 if listing.problems else 200)

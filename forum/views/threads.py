@@ -15,8 +15,9 @@ from accounts.decorators import View, login_required
 from forum import access, actions
 from forum.differences import difference
 from forum.forms import ReplyForm, StaffNoteForm, ThreadEditForm, ThreadForm, body_field
-from forum.models import MAX_BODY, Anonymity, Draft, Post, Revision, StaffNote, Thread
+from forum.models import MAX_BODY, Anonymity, Draft, Kind, Post, Revision, StaffNote, Thread
 from forum.panels import thread_panels
+from forum.search import Likeness, Similar, similar_threads
 from quokkaq.lib.markdown import References
 from quokkaq.lib.markdown import render as render_markdown
 
@@ -24,11 +25,15 @@ from quokkaq.lib.markdown import render as render_markdown
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def ask(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Write a thread; `preview` shows it first (for browsers without JavaScript)."""
+    """Write a thread; `preview` shows it first (for browsers without JavaScript).
+
+    A question that was asked before is shown again with a warning; `confirmed` posts it all the same.
+    """
     member = get_member(request.user, slug)
-    access.require(member.may_write)
     session_key = f"ask:{member.course.pk}"
     if request.method != "POST":
+        if member.posting_closed:
+            return render(request, "forum/ask_closed.html", {"member": member, "section": "ask"}, status=403)
         # One key until something is posted, so that two tabs with the same text are one question.
         form_key = request.session.setdefault(session_key, str(uuid.uuid4()))
         draft = Draft.objects.visible_to(member).filter(thread=None, post=None).first()
@@ -40,13 +45,34 @@ def ask(request: SignedInRequest, slug: str) -> HttpResponse:
     if "preview" in request.POST:
         context = _ask_context(member, form) | {"preview": _preview(member, form.cleaned_data["body"])}
         return render(request, "forum/ask.html", context)
-    thread = actions.start_thread(by=member, draft=form.draft(), form_key=form.key())
+    duplicates = [] if "confirmed" in request.POST else _duplicates(member, form)
+    if duplicates:
+        # The first is the most alike: it says how sure the warning is.
+        context = _ask_context(member, form) | {"similar": duplicates, "warning": duplicates[0].likeness.value}
+        return render(request, "forum/ask.html", context)
+    try:
+        thread = actions.start_thread(by=member, draft=form.draft(), form_key=form.key())
+    except access.Refused as refusal:
+        form.add_error(None, str(refusal))
+        return render(request, "forum/ask.html", _ask_context(member, form), status=409)
     request.session.pop(session_key, None)
     return redirect("forum:thread", slug=slug, number=thread.number)
 
 
+def _duplicates(member: Member, form: ThreadForm) -> list[Similar]:
+    """Return the threads that ask the same as a question, unless it is posted already."""
+    draft = form.draft()
+    if draft.kind != Kind.QUESTION or actions.find_sent(by=member, draft=draft, form_key=form.key()):
+        return []
+    found = similar_threads(member, title=draft.title, body=draft.body)
+    same = [item for item in found if item.likeness != Likeness.RELATED]
+    return sorted(same, key=lambda item: -item.share)
+
+
 def _ask_context(member: Member, form: ThreadForm) -> dict[str, object]:
-    return {"member": member, "form": form, "draft": None, "preview": "", "section": "ask"}
+    return {
+        "member": member, "form": form, "draft": None, "preview": "", "similar": [], "warning": "", "section": "ask",
+    }  # fmt: skip
 
 
 def _preview(member: Member, body: str) -> str:

@@ -69,8 +69,13 @@ class Matches(Lookup[Any]):
 def parse(text: str) -> str:
     """Return what somebody typed as a `tsquery`: words are wanted, "phrases" too, -words aren't, OR means either.
 
-    Empty when nothing is left without stop words. One query.
+    Empty when nothing is left to look for: without stop words, or because words are only taken away. One query.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT websearch_to_tsquery(%s::regconfig, %s)::text", [LANGUAGE, text])
-        return str(cursor.fetchone()[0])
+        cursor.execute(
+            "SELECT q::text, querytree(q) FROM (SELECT websearch_to_tsquery(%s::regconfig, %s) AS q) AS parsed",
+            [LANGUAGE, text],
+        )
+        query, indexable = cursor.fetchone()
+    # `T` is PostgreSQL's for "an index can't help": everything that isn't something.
+    return "" if indexable in ("", "T") else str(query)

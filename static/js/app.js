@@ -39,8 +39,26 @@ document.addEventListener("keydown", (event) => {
   menu.querySelector("summary").focus();
 });
 
+// Arrow keys go through what a search box suggests; Escape goes back to the box, and a second time empties it.
+document.addEventListener("keydown", (event) => {
+  const box = event.target.closest?.("[data-suggests]");
+  if (!box || !["ArrowDown", "ArrowUp", "Escape"].includes(event.key)) return;
+  const input = box.querySelector("input");
+  const links = [...box.querySelectorAll(".suggestions a")];
+  const at = links.indexOf(document.activeElement);
+  if (event.key === "Escape") {
+    if (!links.length) return;
+    box.querySelector(".suggestions").replaceChildren();
+    input.focus();
+  } else if (links.length) {
+    const next = at + (event.key === "ArrowDown" ? 1 : -1);
+    (links[next] ?? input).focus();
+  }
+  event.preventDefault();
+});
+
 // After a refused form, start where the problem is said.
-document.querySelector(".error-summary[tabindex]")?.focus();
+(document.querySelector(".error-summary[tabindex]") ?? document.getElementById("duplicate-warning"))?.focus();
 
 // A click that was refused (somebody deleted or locked it meanwhile) shows the page that says so, as it would without script.
 // A fragment that can't be had (signed out in another tab) leaves what is there: nobody loses what they are typing.

@@ -1,0 +1,67 @@
+"""What search finds beside threads and posts: answers of the machine, and passages of the materials.
+
+Neither has tags, states or an author, so searches for those leave them out.
+"""
+
+from collections.abc import Sequence
+
+from django.db.models import F
+from django.db.models.functions import Left
+
+from accounts.access import Member
+from ai_answers.citations import still_hold
+from ai_answers.models import Answer, AnswerStatus, Passage
+from forum.search import Hit, Request, dated, plain_text, rank_rows
+
+# A snippet is cut from so much of a passage.
+SHOWN_CHARACTERS = 4000
+
+
+def rank_answers(member: Member, request: Request) -> list[Hit]:
+    """Rank the published answers to threads the member may read."""
+    if not request.words or request.query.about_threads:
+        return []
+    rows = Answer.objects.visible_to(member).filter(status=AnswerStatus.PUBLISHED)
+    return rank_rows("answers", request, dated(rows, request.query, "finished_at"), "search")
+
+
+def fill_answers(member: Member, hits: Sequence[Hit]) -> None:
+    """Load the answers that are shown; one whose quotations don't hold any more is left out, as on its own page."""
+    rows = Answer.objects.visible_to(member).select_related("thread").with_citations()
+    found = rows.in_bulk([hit.key for hit in hits])
+    for hit in hits:
+        answer = found.get(hit.key)
+        if answer is None or not still_hold(list(answer.citations.all())):
+            continue
+        answer.thread.course = member.course
+        hit.heading = answer.thread.title
+        hit.url = f"{answer.thread.get_absolute_url()}#ai-answer"
+        hit.text = plain_text(answer.body_html)
+        hit.when = answer.finished_at
+        hit.thread = answer.thread
+        hit.is_endorsed = answer.endorsement_count > 0
+
+
+def rank_materials(member: Member, request: Request) -> list[Hit]:
+    """Rank the passages of the newest version of each material."""
+    if not request.words or request.query.about_threads:
+        return []
+    rows = Passage.objects.visible_to(member).current()
+    return rank_rows("materials", request, dated(rows, request.query, "version__created_at"), "search")
+
+
+def fill_materials(member: Member, hits: Sequence[Hit]) -> None:
+    """Load the passages that are shown, each with the address that opens its material there."""
+    rows = (
+        Passage.objects.visible_to(member).select_related("version__material").defer("search", "version__text", "text")
+    )
+    found = rows.annotate(shown=Left(F("text"), SHOWN_CHARACTERS)).in_bulk([hit.key for hit in hits])
+    for hit in hits:
+        passage = found.get(hit.key)
+        if passage is None:
+            continue
+        hit.heading = passage.version.material.title
+        hit.detail = passage.heading
+        hit.url = passage.source_url(member.course.slug)
+        hit.text = passage.shown
+        hit.when = passage.version.created_at
