@@ -44,10 +44,10 @@ class Member:
         """Say in a sentence why the member may write nothing now; empty when they may."""
         if not self.may_write:
             return "This course is read-only for you."
-        if self.is_staff:
-            return ""
         if self.ban:
             return self.ban
+        if self.is_staff:
+            return ""
         until = self.course.posting_closed_until
         if until is not None and until > timezone.now():
             return f"Posting is closed until {date_format(timezone.localtime(until), 'j F, H:i')}, for an exam. You can read everything."
@@ -57,7 +57,7 @@ class Member:
 
     @property
     def may_post(self) -> bool:
-        """False also for students while posting is closed or they are banned from it: reading and voting go on."""
+        """False also while posting is closed for students, or for who is banned from it: reading and voting go on."""
         return not self.posting_closed
 
     @property
@@ -91,6 +91,15 @@ def get_member(user: User, slug: str) -> Member:
     return member_of(enrollment, user)
 
 
+def run_elsewhere(member: Member) -> list[Member]:
+    """Return the person as staff of the other courses of the institution they run now. One query."""
+    enrollments = member.user.enrollments.staff().select_related("course").exclude(course=member.course)
+    running = enrollments.filter(
+        course__status=CourseStatus.ACTIVE, course__institution_id=member.course.institution_id
+    )
+    return [member_of(enrollment, member.user) for enrollment in running.order_by("course__code", "pk")]
+
+
 def get_admin_member(user: User, course: Course) -> Member:
     """Return `user` as staff of `course` for Django admin (an operator counts as instructor), or raise 403."""
     if user.is_superuser:
@@ -111,6 +120,13 @@ def require_writer(member: Member) -> None:
     """Raise 403 in an archived course, or for somebody who has completed it."""
     if not member.may_write:
         raise PermissionDenied
+
+
+def may_ban(by: Member, person: Enrollment) -> bool:
+    """Tell whether `by` may take the right to post: staff from students, instructors from teaching assistants too."""
+    if not (by.is_staff and by.may_write) or person.course_id != by.course.pk or person.role == Role.INSTRUCTOR:
+        return False
+    return person.role == Role.STUDENT or by.role == Role.INSTRUCTOR
 
 
 def get_person(user: User, person_id: uuid.UUID) -> User:

@@ -1,13 +1,16 @@
 """What changes people and courses. Each action is atomic and writes its audit row."""
 
 import secrets
+from datetime import datetime
 from typing import IO, Any
 
+from django.core.exceptions import PermissionDenied
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import models, transaction
 
-from accounts.models import AuditEvent, Course, Tenanted, User, avatar_key
+from accounts.access import Member, may_ban
+from accounts.models import AuditEvent, Course, Enrollment, Tenanted, User, avatar_key
 from quokkaq.lib import request_id
 from quokkaq.lib.images import make_avatar
 
@@ -74,3 +77,26 @@ def _point_avatar_at(by: User, name: str) -> None:
         audit("avatar.set" if name else "avatar.removed", by, by=by)
         if old:
             transaction.on_commit(lambda: default_storage.delete(old))
+
+
+@transaction.atomic
+def set_ban(*, by: Member, person: Enrollment, until: datetime | None, reason: str) -> None:
+    """Take away somebody's right to post in the course, until a time or until staff lift it. They go on reading."""
+    _save_ban(by, person, banned=True, until=until, reason=reason)
+
+
+@transaction.atomic
+def lift_ban(*, by: Member, person: Enrollment) -> None:
+    """Give the right to post back."""
+    _save_ban(by, person, banned=False, until=None, reason="")
+
+
+def _save_ban(by: Member, person: Enrollment, *, banned: bool, until: datetime | None, reason: str) -> None:
+    person = Enrollment.objects.select_for_update().get(pk=person.pk)
+    if not may_ban(by, person):
+        raise PermissionDenied
+    if not banned and not person.is_banned:
+        return
+    person.is_banned, person.banned_until, person.ban_reason = banned, until, reason
+    person.save(update_fields=["is_banned", "banned_until", "ban_reason"])
+    audit("enrollment.banned" if banned else "enrollment.unbanned", person, by=by.user, course=by.course)

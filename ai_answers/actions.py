@@ -8,6 +8,7 @@ import uuid
 
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
+from django.db.models import Case, UUIDField, Value, When
 from django.utils import timezone
 from procrastinate.contrib.django import app
 
@@ -115,6 +116,42 @@ def request_answer(*, thread: Thread) -> Answer:
     if created:
         _enqueue(answer)
     return answer
+
+
+@transaction.atomic
+def remove_answer(*, thread: Thread) -> None:
+    """Forget what the machine said to a thread. What it cost stays in the ledger."""
+    Answer.objects.filter(thread=thread).delete()
+
+
+@transaction.atomic
+def swap_answers(*, source: Thread, target: Thread) -> dict[str, str]:
+    """Let a published answer of `source` stand in `target`, if that has none; return which answer was whose, by id.
+
+    An unpublished one of `target` goes to `source` meanwhile: a thread has one answer.
+    """
+    answers = {row.thread_id: row for row in Answer.objects.select_for_update().filter(thread__in=(source, target))}
+    theirs, ours = answers.get(source.pk), answers.get(target.pk)
+    published = AnswerStatus.PUBLISHED
+    if theirs is None or theirs.status != published or (ours is not None and ours.status == published):
+        return {}
+    places = {str(answer.pk): str(answer.thread_id) for answer in answers.values()}
+    _place({theirs.pk: target.pk} | ({ours.pk: source.pk} if ours else {}))
+    return places
+
+
+@transaction.atomic
+def return_answers(places: dict[str, str]) -> None:
+    """Put answers back to the threads they were written for."""
+    there = set(Answer.objects.select_for_update().filter(pk__in=places).values_list("pk", flat=True))
+    _place({key: uuid.UUID(places[str(key)]) for key in there})
+
+
+def _place(threads: dict[uuid.UUID, uuid.UUID]) -> None:
+    """Set the threads of answers, all in one statement: in between, two would stand in one thread."""
+    whens = [When(pk=answer, then=Value(thread)) for answer, thread in threads.items()]
+    if whens:
+        Answer.objects.filter(pk__in=threads).update(thread_id=Case(*whens, output_field=UUIDField()))
 
 
 @transaction.atomic

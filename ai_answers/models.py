@@ -163,7 +163,10 @@ class Answer(Tenanted):
     class Meta:
         ordering = ["-queued_at", "-id"]
         constraints = [
-            models.UniqueConstraint(fields=["thread"], name="answer_one_per_thread"),
+            # Checked at the end of a statement, so that one can swap the answers of two threads.
+            models.UniqueConstraint(
+                fields=["thread"], name="answer_one_per_thread", deferrable=models.Deferrable.IMMEDIATE
+            ),
             one_of("status", AnswerStatus, "answer"),
         ]
         indexes = [

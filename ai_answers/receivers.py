@@ -4,13 +4,41 @@ from typing import Any
 
 from django.dispatch import receiver
 
+from accounts.models import Course
 from ai_answers import actions
-from forum.models import Kind, Thread
-from forum.signals import thread_started
+from forum.models import Kind, Merge, Thread
+from forum.signals import merge_undone, thread_moved, thread_refiled, thread_started, threads_merged
 
 
 @receiver(thread_started, dispatch_uid="ai_answers.answer_new_question")
 def answer_new_question(sender: type[Thread], thread: Thread, **kwargs: Any) -> None:
     """Ask for an answer in the transaction that posts the question."""
+    if thread.kind == Kind.QUESTION:
+        actions.request_answer(thread=thread)
+
+
+@receiver(threads_merged, dispatch_uid="ai_answers.carry_answer")
+def carry_answer(sender: type[Merge], merge: Merge, **kwargs: Any) -> None:
+    """Let a published answer come along to a thread that has none; which ones changed places is kept with the merge."""
+    merge.carried["ai_answers"] = actions.swap_answers(source=merge.source, target=merge.target)
+
+
+@receiver(merge_undone, dispatch_uid="ai_answers.return_answer")
+def return_answer(sender: type[Merge], merge: Merge, **kwargs: Any) -> None:
+    """Let every answer go back to where it was written."""
+    actions.return_answers(merge.carried.get("ai_answers", {}))
+
+
+@receiver(thread_moved, dispatch_uid="ai_answers.answer_from_other_materials")
+def answer_from_other_materials(sender: type[Thread], thread: Thread, old_course: Course, **kwargs: Any) -> None:
+    """Forget an answer from the materials of the course a thread left, and ask for one from its new one's."""
+    actions.remove_answer(thread=thread)
+    if thread.kind == Kind.QUESTION:
+        actions.request_answer(thread=thread)
+
+
+@receiver(thread_refiled, dispatch_uid="ai_answers.answer_refiled")
+def answer_refiled(sender: type[Thread], thread: Thread, **kwargs: Any) -> None:
+    """Answer a discussion that became a question."""
     if thread.kind == Kind.QUESTION:
         actions.request_answer(thread=thread)

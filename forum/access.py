@@ -5,14 +5,29 @@ through `require`, so a page that shows a button and an action that takes the cl
 """
 
 import uuid
+from collections.abc import Sequence
 
 from django.core.exceptions import PermissionDenied
+from django.db.models import Count, OuterRef, Subquery
 from django.http import Http404
 
-from accounts.access import Member
-from accounts.models import AnonymityPolicy, User
+from accounts.access import Member, get_member
+from accounts.models import AnonymityPolicy, Enrollment, Role, User
 from accounts.querysets import READING
-from forum.models import Anonymity, Kind, Moderation, Post, StaffNote, Thread, Writing
+from forum.models import (
+    Anonymity,
+    Flag,
+    FlagStatus,
+    Kind,
+    Merge,
+    Moderation,
+    Post,
+    StaffNote,
+    Thread,
+    ThreadAlias,
+    Visibility,
+    Writing,
+)
 
 
 class Refused(Exception):
@@ -30,7 +45,8 @@ def get_thread(member: Member, number: int) -> Thread:
 
     A deleted thread is 404, except to those who could restore it.
     """
-    thread = Thread.objects.in_reach_of(member).with_reader(member).listed().filter(number=number).first()
+    threads = Thread.objects.in_reach_of(member).with_reader(member).with_merges().listed()
+    thread = threads.filter(number=number).first()
     if thread is None or (thread.deleted_at and not may_restore(member, thread)):
         raise Http404
     thread.course = member.course
@@ -38,11 +54,132 @@ def get_thread(member: Member, number: int) -> Thread:
 
 
 def get_live_thread(member: Member, number: int) -> Thread:
-    """Return a thread that isn't deleted, or raise 404."""
+    """Return a thread that isn't deleted or merged into another, or raise 404."""
+    thread = get_thread(member, number)
+    if thread.deleted_at or thread.merged_into_id:
+        raise Http404
+    return thread
+
+
+def get_merge_target(member: Member, thread: Thread) -> Thread:
+    """Return the thread that `thread` was merged into, or raise 404."""
+    found = Thread.objects.visible_to(member).with_reader(member).with_merges().listed().filter(merged=thread).first()
+    if found is None:
+        raise Http404
+    found.course = member.course
+    return found
+
+
+def get_thread_of_posts(member: Member, number: int) -> Thread:
+    """Return the thread that holds the posts of thread `number` now: after a merge, the one it was merged into."""
     thread = get_thread(member, number)
     if thread.deleted_at:
         raise Http404
-    return thread
+    return get_merge_target(member, thread) if thread.merged_into_id else thread
+
+
+def get_moved_thread(member: Member, number: int) -> Thread:
+    """Return where a thread of the course went, if the person may read it there, or raise 404."""
+    alias = ThreadAlias.objects.visible_to(member).filter(number=number).select_related("thread__course").first()
+    if alias is None:
+        raise Http404
+    return get_thread(get_member(member.user, alias.thread.course.slug), alias.thread.number)
+
+
+def get_text(member: Member, number: int, post_id: uuid.UUID | None) -> Thread | Post:
+    """Return a text that can be read: a post, or the text of a thread (also of one merged into another)."""
+    if post_id is None:
+        thread = get_thread(member, number)
+        if thread.deleted_at:
+            raise Http404
+        if thread.merged_into_id:
+            get_merge_target(member, thread)  # it stands on that page, for whoever may read that
+        return thread
+    thread = get_thread_of_posts(member, number)
+    post = get_post(member, thread, post_id)
+    if post.deleted_at:
+        raise Http404
+    return post
+
+
+def open_flags(member: Member, thread: Thread) -> dict[uuid.UUID | None, int]:
+    """Return how many open flags each text of a thread has, by post (None: the thread's own text)."""
+    flags = Flag.objects.visible_to(member).filter(thread=thread, status=FlagStatus.OPEN)
+    return dict(flags.order_by().values_list("post").annotate(count=Count("pk")))
+
+
+def merged_into(member: Member, thread: Thread) -> list[Thread]:
+    """Return the threads whose replies stand in `thread` now, each with `merge_id`, as far as the member may read them."""
+    if not thread.has_merged:
+        return []
+    merge = Merge.objects.filter(source=OuterRef("pk"), undone_at=None).values("pk")[:1]
+    sources = Thread.objects.in_reach_of(member).filter(merged_into=thread, deleted_at=None)
+    found = list(
+        sources.select_related("author", "pseudonym").annotate(merge_id=Subquery(merge)).order_by("created_at", "pk")
+    )
+    for source in found:
+        source.course = member.course
+    return found
+
+
+def get_duplicate(member: Member, thread: Thread) -> Thread | None:
+    """Return the thread that asked the same before, if the member may read it; see `Thread.duplicate_of`."""
+    if thread.duplicate_of_id is None:
+        return None
+    found = Thread.objects.visible_to(member).filter(pk=thread.duplicate_of_id).first()
+    if found is None:
+        into = Thread.objects.filter(pk=thread.duplicate_of_id).values("merged_into")
+        found = Thread.objects.visible_to(member).filter(pk__in=into).exclude(pk=thread.pk).first()
+    return found
+
+
+def get_merge(member: Member, merge_id: uuid.UUID) -> Merge:
+    """Return a merge in the course; 404 to everybody but staff."""
+    merge = Merge.objects.visible_to(member).filter(pk=merge_id).first()
+    if merge is None:
+        raise Http404
+    return merge
+
+
+def waiting_texts(member: Member, limit: int) -> list[Thread | Post]:
+    """Return the texts of the course that wait for approval, oldest first, to its staff. Two queries."""
+    require(member.is_staff)
+    pending = {"moderation": Moderation.PENDING}
+    threads = Thread.objects.visible_to(member).filter(**pending).select_related("author", "pseudonym")
+    posts = Post.objects.visible_to(member).filter(**pending).select_related("author", "pseudonym", "thread")
+    found: list[Thread | Post] = [
+        *threads.order_by("created_at", "pk")[:limit],
+        *posts.order_by("created_at", "pk")[:limit],
+    ]
+    for text in found:
+        (text.thread if isinstance(text, Post) else text).course = member.course
+    return sorted(found, key=lambda text: (text.created_at, text.pk))[:limit]
+
+
+def get_waiting(member: Member, keys: Sequence[str]) -> list[Thread | Post]:
+    """Return the texts with these ids that staff may read; raise `Refused` when one is gone."""
+    require(member.is_staff)
+    try:
+        ids = {uuid.UUID(key) for key in keys}
+    except ValueError as error:
+        raise Http404 from error
+    found: list[Thread | Post] = [
+        *Thread.objects.visible_to(member).filter(pk__in=ids),
+        *Post.objects.visible_to(member).filter(pk__in=ids).select_related("thread"),
+    ]
+    if len(found) < len(ids):
+        raise Refused("One of the texts is gone.")
+    return found
+
+
+def get_enrollment(member: Member, person_id: uuid.UUID) -> Enrollment:
+    """Return what a person is in the member's course; 404 to everybody but its staff."""
+    enrollments = Enrollment.objects.reading().filter(course=member.course, user=person_id)
+    enrollment = enrollments.select_related("user").first() if member.is_staff else None
+    if enrollment is None:
+        raise Http404
+    enrollment.course = member.course
+    return enrollment
 
 
 def get_post(member: Member, thread: Thread, post_id: uuid.UUID) -> Post:
@@ -85,31 +222,75 @@ def may_hide_as(member: Member, anonymity: str) -> bool:
     )
 
 
+def why_no_reply(member: Member, thread: Thread) -> str:
+    """Say in a sentence why the member can't reply to the thread now; empty when they can."""
+    if member.posting_closed:
+        return member.posting_closed
+    if thread.deleted_at:
+        return "This thread is deleted."
+    if thread.merged_into_id is not None:
+        return "This thread was merged into another one: reply there."
+    if thread.is_locked and not member.is_staff:
+        return "Staff have locked this thread: it takes no more replies."
+    return ""
+
+
 def may_reply(member: Member, thread: Thread) -> bool:
     """Staff may also reply in a locked thread; nobody in one that was merged into another."""
-    open_to_all = not thread.is_locked and thread.is_shown
-    return (
-        member.may_post
-        and not thread.deleted_at
-        and thread.merged_into_id is None
-        and (member.is_staff or open_to_all or (thread.is_by(member) and not thread.is_locked))
-    )
+    return not why_no_reply(member, thread) and (member.is_staff or thread.is_shown or thread.is_by(member))
+
+
+def why_no_edit(member: Member, writing: Writing) -> str:
+    """Say in a sentence why the member can't change a text of theirs now; empty when they can."""
+    if member.posting_closed:
+        return member.posting_closed
+    if member.is_staff:
+        return ""
+    if writing.moderation == Moderation.HIDDEN:
+        return "Staff have hidden this: it stays as it was. You may delete it."
+    thread = writing.thread if isinstance(writing, Post) else writing
+    if member.needs_approval and writing.is_shown and getattr(thread, "visibility", "") == Visibility.COURSE:
+        return "Staff approve what is posted in this course, so it can't change afterwards. You may delete it."
+    return ""
 
 
 def may_edit(member: Member, writing: Writing) -> bool:
-    """Authors may, while they may post; staff may change everything. What staff have hidden stays as it was flagged."""
-    if writing.deleted_at or not member.may_post:
-        return False
-    return member.is_staff or (writing.is_by(member) and writing.moderation != Moderation.HIDDEN)
+    """Authors may, while they may post and nobody has approved or hidden the text; staff may change everything."""
+    return may_delete(member, writing) and not why_no_edit(member, writing)
+
+
+def require_edit(member: Member, writing: Writing) -> None:
+    """Raise 403 unless the text is the member's to change, and `Refused` with the reason while it can't be changed."""
+    require(may_delete(member, writing))
+    if reason := why_no_edit(member, writing):
+        raise Refused(reason)
 
 
 def may_delete(member: Member, writing: Writing) -> bool:
-    return may_edit(member, writing)
+    """Authors may take back what they wrote, also while they can't post or when it is hidden; staff everything."""
+    return member.may_write and not writing.deleted_at and (member.is_staff or writing.is_by(member))
 
 
 def may_flag(member: Member, writing: Writing) -> bool:
     """Anybody who reads a text of somebody else may ask staff to look at it."""
-    return member.active and not writing.deleted_at and not writing.is_by(member)
+    return member.may_write and not writing.deleted_at and not writing.is_by(member)
+
+
+def may_judge(member: Member, writing: Writing) -> bool:
+    """Staff hide, approve and decide on flags; a teaching assistant not about a text of their own."""
+    return may_moderate(member) and not (writing.is_by(member) and member.role == Role.TA)
+
+
+def may_mark_duplicate(member: Member, thread: Thread) -> bool:
+    """The asker and staff know that a question was asked before."""
+    live = not thread.deleted_at and thread.merged_into_id is None and thread.kind != Kind.ANNOUNCEMENT
+    return member.may_write and live and (thread.is_by(member) or member.is_staff)
+
+
+def may_open(member: Member, thread: Thread) -> bool:
+    """Only who asked may open a private thread to the course."""
+    private = thread.visibility == Visibility.STAFF and not thread.deleted_at and thread.is_shown
+    return private and thread.is_by(member) and member.may_post
 
 
 def may_restore(member: Member, writing: Writing) -> bool:
@@ -140,5 +321,5 @@ def may_resolve(member: Member, thread: Thread) -> bool:
 
 
 def may_moderate(member: Member) -> bool:
-    """Pin, lock, and leave notes for other staff."""
+    """Pin, lock, merge, move, and leave notes for other staff."""
     return member.is_staff and member.may_write

@@ -1,15 +1,17 @@
 """What people may type into the forum, and what it says when they typed something else."""
 
+import re
 import uuid
 from typing import Any
 
 from django import forms
+from django.utils import timezone
 
 from accounts.access import Member
 from accounts.forms import HiddenText
 from forum import access
-from forum.actions import ThreadDraft
-from forum.models import MAX_BODY, MAX_TITLE, MIN_TITLE, Anonymity, Assignment, Kind, Tag, Visibility
+from forum.actions import Decision, ThreadDraft
+from forum.models import MAX_BODY, MAX_TITLE, MIN_TITLE, Anonymity, Assignment, FlagReason, Kind, Tag, Visibility
 
 
 class PlainText(forms.CharField):
@@ -68,9 +70,15 @@ class FormKeyed(forms.Form):
 
 
 def offer_anonymity(form: forms.Form, member: Member) -> None:
-    """Leave the ways of hiding one's name that the course allows; no choice at all when there is only one."""
+    """Leave the ways of hiding one's name that the course allows; no choice at all when there is only one.
+
+    Who asks for another one anyway (the course changed meanwhile) is told: their text must not appear under their name.
+    """
     allowed = [choice for choice in Anonymity.choices if access.may_hide_as(member, choice[0])]
-    if len(allowed) == 1:
+    form.fields["anonymity"].error_messages["invalid_choice"] = (
+        "This course doesn’t let you hide your name like that. Choose again before you post."
+    )
+    if len(allowed) == 1 and form.data.get("anonymity", Anonymity.NAMED) in ("", Anonymity.NAMED):
         del form.fields["anonymity"]
         return
     form.fields["anonymity"].choices = allowed  # type: ignore[attr-defined]
@@ -187,3 +195,118 @@ class PostEditForm(forms.Form):
     """Change the text of a reply."""
 
     body = body_field("Your reply", rows=8)
+
+
+def note_field(
+    label: str, *, length: int = 300, required: bool = True, help_text: str = "", missing: str = ""
+) -> OneLine:
+    """Return the field for a sentence or two to somebody."""
+    return OneLine(
+        label=label,
+        max_length=length,
+        required=required,
+        help_text=help_text,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        error_messages={
+            "required": missing or "Say why: the author reads it.",
+            "max_length": "This is too long: %(show_value)d characters. The limit is %(limit_value)d.",
+        },
+    )
+
+
+class FlagForm(forms.Form):
+    """Why staff should look at a text."""
+
+    reason = forms.ChoiceField(
+        label="What is wrong with it?", choices=FlagReason.choices, widget=forms.RadioSelect,
+        error_messages={"required": "Choose what is wrong with it."},
+    )  # fmt: skip
+    details = note_field(
+        "Details", length=500, required=False, help_text="What should staff look at? You may leave this out."
+    )
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if data.get("reason") == FlagReason.OTHER and not data.get("details"):
+            self.add_error("details", "Say what is wrong, so that staff can find it.")
+        return data
+
+
+class DecisionForm(forms.Form):
+    """What staff do about a flagged text."""
+
+    decision = forms.ChoiceField(
+        choices=[
+            (Decision.DISMISS, "Dismiss: nothing is wrong with it"),
+            (Decision.NOTE, "Uphold, and write to the author"),
+            (Decision.HIDE, "Uphold and hide it"),
+            (Decision.DELETE, "Uphold and delete it"),
+        ],
+        error_messages={"required": "Choose what to do."},
+    )
+    note = note_field("Note to the author", required=False)
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if data.get("decision") in (Decision.NOTE, Decision.HIDE) and not data.get("note"):
+            self.add_error("note", "Say why: the author reads it.")
+        return data
+
+
+class HideForm(forms.Form):
+    """Why a text is out of sight."""
+
+    reason = note_field("Reason", help_text="The author and staff read it. Say what the author should do now.")
+
+
+class BanForm(forms.Form):
+    """Why somebody may not post, and until when."""
+
+    reason = note_field("Reason", length=200, help_text="They read it wherever they would post.")
+    until = forms.DateTimeField(
+        label="Until",
+        required=False,
+        help_text="Leave it empty to lift the ban by hand.",
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+        error_messages={"invalid": "Give a date and a time, such as 2026-12-24 18:00."},
+    )
+
+    def clean_until(self) -> Any:
+        until = self.cleaned_data["until"]
+        if until is not None and until <= timezone.now():
+            raise forms.ValidationError("This time is over already. Choose one that is to come.")
+        return until
+
+
+class NumberForm(forms.Form):
+    """The number of another thread, as people write it: `12` or `#12`."""
+
+    number = OneLine(
+        label="Number of the other thread", max_length=12,
+        widget=forms.TextInput(attrs={"inputmode": "numeric", "placeholder": "#12", "autocomplete": "off"}),
+        error_messages={"required": "Give the number of the other thread."},
+    )  # fmt: skip
+
+    def clean_number(self) -> int:
+        typed = re.fullmatch(r"#?\s?(\d{1,9})", self.cleaned_data["number"], re.ASCII)
+        if typed is None:
+            raise forms.ValidationError("Give a number, such as 12 or #12.")
+        return int(typed[1])
+
+
+class MoveForm(forms.Form):
+    """Which other course a thread goes to."""
+
+    course = forms.ChoiceField(label="Course", error_messages={"required": "Choose a course."})
+
+    def __init__(self, *args: Any, courses: list[tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["course"].choices = courses  # type: ignore[attr-defined]
+        self.fields["course"].error_messages["invalid_choice"] = "You don’t run such a course. Choose from the list."
+
+
+class RefileForm(forms.Form):
+    """What kind of thread it is, and who reads it."""
+
+    kind = forms.ChoiceField(label="Kind", choices=[c for c in Kind.choices if c[0] != Kind.ANNOUNCEMENT])
+    visibility = forms.ChoiceField(label="Who can read it", choices=Visibility.choices)

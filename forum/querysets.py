@@ -1,12 +1,15 @@
 """Which threads, posts and tags a member may see. Everything that reads goes through `visible_to()`."""
 
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import models
-from django.db.models import Exists, OuterRef, Prefetch, Q, Subquery
-from django.db.models.functions import JSONObject
+from django.db.models import Exists, OuterRef, Prefetch, Q, Subquery, Value
+from django.db.models.functions import Coalesce, JSONObject
 
 from accounts.access import Member
 
@@ -66,6 +69,10 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
             my_same=Exists(_rows("SameQuestion").filter(thread=OuterRef("pk"), user=member.user)),
             my_follow=Subquery(_rows("Follow").filter(thread=OuterRef("pk"), user=member.user).values("state")[:1]),
         )
+
+    def with_merges(self) -> "ThreadQuerySet":
+        """Add `has_merged`: whether the replies of another thread stand in it."""
+        return self.annotate(has_merged=Exists(_rows("Thread").filter(merged_into=OuterRef("pk"))))  # type: ignore[no-redef]  # declared on the model
 
     def followed_by(self, member: Member) -> "ThreadQuerySet":
         """Return the threads the member wants to hear of."""
@@ -254,11 +261,43 @@ class MailQuerySet(models.QuerySet["Mail"]):
         return self.filter(user=user)
 
 
+# Equal for flags that wait for one decision or were closed by one.
+_WHEN = Coalesce("decided_at", Value(datetime.fromtimestamp(0, UTC)))
+
+
 class FlagQuerySet(models.QuerySet["Flag"]):
     def visible_to(self, member: Member) -> "FlagQuerySet":
         """Return the flags of the course to its staff, and to others their own."""
         flags = self.filter(thread__course=member.course, institution_id=member.course.institution_id)
         return flags if member.is_staff else flags.filter(user=member.user)
+
+    def in_sight(self) -> "FlagQuerySet":
+        """Leave out flags of deleted texts: there is nothing to decide until one is restored."""
+        return self.filter(Q(post=None) | Q(post__deleted_at=None), thread__deleted_at=None)
+
+    def of_texts(self) -> "FlagQuerySet":
+        """Add `text`, the id of the flagged post or else thread."""
+        return self.annotate(text=Coalesce("post_id", "thread_id"))  # type: ignore[no-redef]  # declared on the model
+
+    def one_per_decision(self) -> "FlagQuerySet":
+        """Return the first flag of each text that waits for a decision, and of each decision about one."""
+        before = _rows("Flag").of_texts().filter(text=OuterRef("text"), id__lt=OuterRef("id"))
+        same = before.annotate(when=_WHEN).filter(when=OuterRef("when"))
+        return self.of_texts().annotate(when=_WHEN).filter(~Exists(same))
+
+    def with_text(self) -> "FlagQuerySet":
+        """Join the flagged text with its author."""
+        return self.select_related(
+            "thread__author", "thread__pseudonym", "post__author", "post__pseudonym", "decided_by"
+        )
+
+    def about_same_as(self, firsts: "Sequence[Flag]") -> "dict[uuid.UUID, list[Flag]]":
+        """Return for the id of each of `one_per_decision()` the flags that go with it, oldest first. One query."""
+        texts = [flag.post_id or flag.thread_id for flag in firsts]
+        together: dict[tuple[uuid.UUID, Any], list[Flag]] = {}
+        for flag in self.of_texts().filter(Q(text__in=texts)).order_by("created_at", "pk"):
+            together.setdefault((flag.text, flag.decided_at), []).append(flag)
+        return {flag.pk: together[(flag.text, flag.decided_at)] for flag in firsts}
 
 
 class MergeQuerySet(models.QuerySet["Merge"]):

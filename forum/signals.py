@@ -14,3 +14,17 @@ answer_accepted = Signal()
 people_mentioned = Signal()
 # Arguments: thread, by (the Member who has the same question).
 same_question_asked = Signal()
+# Arguments: flag. Staff should hear of it; who flagged is told to nobody.
+text_flagged = Signal()
+# Arguments: writing (a Thread or Post). It waits for approval.
+text_pending = Signal()
+# Arguments: writing (a Thread or Post), by (the Member who decided). It was approved, refused, hidden, restored or noted.
+text_decided = Signal()
+# Arguments: merge. What a receiver carries over it notes in `merge.carried`, which is saved after the signal.
+threads_merged = Signal()
+# Arguments: merge. Everything noted in `merge.carried` goes back.
+merge_undone = Signal()
+# Arguments: thread, old_course. It stands in another course of the institution now.
+thread_moved = Signal()
+# Arguments: thread. Staff changed its kind or who may read it.
+thread_refiled = Signal()

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from forum.views import drafts, lists, notes, posts, search, threads
+from forum.views import drafts, filing, lists, moderation, notes, posts, search, threads
 
 app_name = "forum"
 urlpatterns = [
@@ -16,6 +16,11 @@ urlpatterns = [
     path("draft/", drafts.save_draft, name="draft-thread"),
     path("views/", drafts.save_view, name="save-view"),
     path("views/<uuid:view_id>/delete/", drafts.delete_view, name="delete-view"),
+    path("flags/", moderation.flags, name="flags"),
+    path("approvals/", moderation.approvals, name="approvals"),
+    path("approvals/all/", moderation.approve_all, name="approve-all"),
+    path("merges/<uuid:merge_id>/undo/", filing.undo_merge, name="undo-merge"),
+    path("people/<uuid:person_id>/ban/", moderation.ban, name="ban"),
     path("<int:number>/", threads.thread, name="thread"),
     path("<int:number>/edit/", threads.edit_thread, name="edit-thread"),
     path("<int:number>/history/", threads.thread_history, name="thread-history"),
@@ -29,6 +34,16 @@ urlpatterns = [
     path("<int:number>/lock/", threads.lock_thread, name="lock-thread"),
     path("<int:number>/delete/", threads.delete_thread, name="delete-thread"),
     path("<int:number>/restore/", threads.restore_thread, name="restore-thread"),
+    path("<int:number>/flag/", moderation.flag, name="flag-thread"),
+    path("<int:number>/decide/", moderation.decide, name="decide-thread"),
+    path("<int:number>/hide/", moderation.hide, name="hide-thread"),
+    path("<int:number>/unhide/", moderation.unhide, name="unhide-thread"),
+    path("<int:number>/approve/", moderation.approve, name="approve-thread"),
+    path("<int:number>/duplicate/", filing.duplicate, name="duplicate"),
+    path("<int:number>/merge/", filing.merge, name="merge"),
+    path("<int:number>/move/", filing.move, name="move"),
+    path("<int:number>/refile/", filing.refile, name="refile"),
+    path("<int:number>/open/", filing.open_up, name="open-up"),
     path("<int:number>/reply/", posts.reply, name="reply"),
     path("<int:number>/posts/<uuid:post_id>/comment/", posts.reply, name="comment"),
     path("<int:number>/posts/<uuid:post_id>/draft/", drafts.save_draft, name="draft-comment"),
@@ -39,4 +54,9 @@ urlpatterns = [
     path("<int:number>/posts/<uuid:post_id>/accept/", posts.accept_post, name="accept-post"),
     path("<int:number>/posts/<uuid:post_id>/delete/", posts.delete_post, name="delete-post"),
     path("<int:number>/posts/<uuid:post_id>/restore/", posts.restore_post, name="restore-post"),
+    path("<int:number>/posts/<uuid:post_id>/flag/", moderation.flag, name="flag-post"),
+    path("<int:number>/posts/<uuid:post_id>/decide/", moderation.decide, name="decide-post"),
+    path("<int:number>/posts/<uuid:post_id>/hide/", moderation.hide, name="hide-post"),
+    path("<int:number>/posts/<uuid:post_id>/unhide/", moderation.unhide, name="unhide-post"),
+    path("<int:number>/posts/<uuid:post_id>/approve/", moderation.approve, name="approve-post"),
 ]

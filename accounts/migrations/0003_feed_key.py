@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0002_course_policies'),
+        ("accounts", "0002_course_policies"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='user',
-            name='feed_key',
+            model_name="user",
+            name="feed_key",
             field=models.CharField(editable=False, max_length=40, null=True, unique=True),
         ),
     ]

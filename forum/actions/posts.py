@@ -21,7 +21,7 @@ from forum.actions.threads import (
     unsettled_status,
 )
 from forum.models import Anonymity, Post, Revision, Status, Thread
-from forum.signals import answer_accepted, post_added
+from forum.signals import answer_accepted, post_added, text_pending
 
 
 @transaction.atomic
@@ -43,15 +43,19 @@ def add_reply(
     earlier = Post.objects.filter(author=by.user, submission_key=key).first()
     if earlier is not None:
         return earlier
-    access.require_poster(by)
-    if thread.is_locked and not by.is_staff:
-        raise access.Refused("This thread is locked: staff closed it for new replies. Your text is still below.")
+    access.require(by.may_write)
+    if reason := access.why_no_reply(by, thread):
+        raise access.Refused(f"{reason} Your text is still below.")
     access.require(access.may_reply(by, thread))
     access.require(access.may_hide_as(by, anonymity))
     if parent is not None:
         parent = Post.objects.select_for_update(no_key=True, of=("self",)).get(pk=parent.pk, thread=thread)
         if parent.deleted_at:
             raise access.Refused("This reply was deleted while you were writing. Your text is still below.")
+        if not parent.is_shown:
+            raise access.Refused(
+                "This reply isn't shown to others now, so it takes no comments. Your text is still below."
+            )
         if parent.parent_id is not None:
             parent = parent.parent  # comments are one level deep
     post = Post(
@@ -75,14 +79,17 @@ def add_reply(
     if post.is_shown:
         post_added.send(sender=Post, post=post)
         note_mentions(by=by, writing=post, people=people)
+    else:
+        text_pending.send(sender=Post, writing=post)
     return post
 
 
 @transaction.atomic
 def edit_post(*, by: Member, post: Post, body: str) -> Post:
     """Change the text; what it said before is kept as a revision."""
-    post = _lock(post)
-    access.require(access.may_edit(by, post) and not post.thread.deleted_at)
+    post = lock_post_row(post)
+    access.require(not post.thread.deleted_at)
+    access.require_edit(by, post)
     if post.body == body:
         return post
     shown = editor_shown(by, post)
@@ -103,17 +110,12 @@ def edit_post(*, by: Member, post: Post, body: str) -> Post:
 def delete_post(*, by: Member, post: Post) -> None:
     """Hide a reply. An accepted answer that is deleted settles nothing any more."""
     thread = lock_thread_row(post.thread)
-    post = _lock(post)
+    post = lock_post_row(post)
     access.require(access.may_delete(by, post) and not thread.deleted_at)
     post.deleted_at = timezone.now()
     post.deleted_by = by.user
     post.save(update_fields=["deleted_at", "deleted_by"])
-    if thread.accepted_post_id == post.pk:
-        thread.accepted_post = None
-        thread.status = unsettled_status(thread)
-        thread.save(update_fields=["accepted_post", "status"])
-    else:
-        refresh_status(thread)
+    settle_without(post, thread)
     shown = editor_shown(by, post)
     audit("post.deleted", post, by=shown.user if shown else None, course=by.course)
 
@@ -122,7 +124,7 @@ def delete_post(*, by: Member, post: Post) -> None:
 def restore_post(*, by: Member, post: Post) -> None:
     """Undo a deletion."""
     lock_thread_row(post.thread)
-    post = _lock(post)
+    post = lock_post_row(post)
     access.require(access.may_restore(by, post) and not post.thread.deleted_at)
     post.deleted_at = post.deleted_by = None
     post.save(update_fields=["deleted_at", "deleted_by"])
@@ -135,8 +137,10 @@ def restore_post(*, by: Member, post: Post) -> None:
 def accept_answer(*, by: Member, post: Post, accepted: bool) -> None:
     """Say which reply settled the thread, or take it back."""
     thread = lock_thread_row(post.thread)
-    post = _lock(post)
+    post = lock_post_row(post)
     access.require(access.may_resolve(by, thread) and post.parent_id is None and not post.deleted_at)
+    if accepted and not post.is_shown:
+        raise access.Refused("This reply isn't shown to others now, so it can't be the accepted answer.")
     newly = accepted and thread.accepted_post_id != post.pk
     if accepted:
         thread.accepted_post = post
@@ -152,9 +156,26 @@ def accept_answer(*, by: Member, post: Post, accepted: bool) -> None:
         answer_accepted.send(sender=Post, post=post, by=by)
 
 
-def _lock(post: Post) -> Post:
-    return (
+def settle_without(post: Post, thread: Thread) -> None:
+    """Bring the status of a locked thread in line after `post` went out of sight: it settles nothing any more."""
+    if thread.accepted_post_id == post.pk:
+        thread.accepted_post = None
+        thread.status = unsettled_status(thread)
+        thread.save(update_fields=["accepted_post", "status"])
+    else:
+        refresh_status(thread)
+
+
+def lock_post_row(post: Post) -> Post:
+    """Return the post's row as it is now, locked; raise `Refused` when it went to another thread meanwhile.
+
+    The thread is locked first wherever both are: the other way round two of these would wait for each other.
+    """
+    found = (
         Post.objects.select_for_update(no_key=True, of=("self",))
         .select_related("thread__course", "thread__author")
         .get(pk=post.pk)
     )
+    if found.thread_id != post.thread_id:
+        raise access.Refused("This reply was moved to another thread just now. Do it again there.")
+    return found

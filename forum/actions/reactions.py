@@ -5,6 +5,7 @@ from django.db import transaction
 from accounts.access import Member
 from accounts.actions import audit
 from forum import access
+from forum.actions.posts import lock_post_row
 from forum.actions.threads import lock_thread_row, refresh_status
 from forum.models import Endorsement, Post, SameQuestion, Thread, Vote
 from forum.signals import post_endorsed, same_question_asked
@@ -40,8 +41,10 @@ def set_endorsement(*, by: Member, post: Post, on: bool) -> None:
     # Thread before post, as everywhere: the triggers below would lock them the other way round.
     thread = lock_thread_row(post.thread)
     access.require(not thread.deleted_at)
-    post = Post.objects.select_for_update(no_key=True, of=("self",)).select_related("thread").get(pk=post.pk)
+    post = lock_post_row(post)
     access.require(access.may_endorse(by) and not post.deleted_at and not post.is_by(by) and post.parent_id is None)
+    if on and not post.is_shown:
+        raise access.Refused("This reply isn't shown to others now, so it can't be endorsed.")
     if on:
         endorsement = Endorsement(institution_id=post.institution_id, post=post, endorser=by.user, role=by.role)
         made = Endorsement.objects.filter(post=post, endorser=by.user).exists()

@@ -30,7 +30,7 @@ from forum.models import (
     Visibility,
     Writing,
 )
-from forum.signals import thread_started
+from forum.signals import text_pending, thread_started
 from quokkaq.lib.uuid7 import uuid7
 
 _ANIMALS = [
@@ -151,6 +151,8 @@ def start_thread(*, by: Member, draft: ThreadDraft, form_key: uuid.UUID) -> Thre
     thread_started.send(sender=Thread, thread=thread)
     if thread.is_shown:
         note_mentions(by=by, writing=thread, people=people)
+    else:
+        text_pending.send(sender=Thread, writing=thread)
     return thread
 
 
@@ -188,20 +190,23 @@ def pseudonym_for(
                 "Choose the same as before, or show your name."
             )
         return found
-    taken = set(Pseudonym.objects.filter(thread=thread).values_list("name", flat=True))
     new_id = pseudonym_id or uuid7()
+    name = draw_name(set(Pseudonym.objects.filter(thread=thread).values_list("name", flat=True)), new_id)
+    return Pseudonym.objects.create(
+        id=new_id, institution_id=thread.institution_id, thread=thread, user=member.user, name=name
+    )
+
+
+def draw_name(taken: Collection[str], pseudonym_id: uuid.UUID) -> str:
+    """Return a name that isn't taken, by chance alone; one made from the id when all are."""
     start = uuid.uuid4().int
     count = len(_MOODS) * len(_ANIMALS)
     for step in range(count):
         mood, animal = divmod((start + step) % count, len(_ANIMALS))
         name = f"{_MOODS[mood]} {_ANIMALS[animal]}"
         if name not in taken:
-            break
-    else:
-        name = f"Quokka {new_id.hex[-8:]}"
-    return Pseudonym.objects.create(
-        id=new_id, institution_id=thread.institution_id, thread=thread, user=member.user, name=name
-    )
+            return name
+    return f"Quokka {pseudonym_id.hex[-8:]}"
 
 
 def editor_shown(by: Member, writing: Writing) -> Member | None:
@@ -228,7 +233,7 @@ def edit_thread(
 ) -> Thread:
     """Change title, text, tags and assignment; what it said before is kept as a revision."""
     thread = lock_thread_row(thread)
-    access.require(access.may_edit(by, thread))
+    access.require_edit(by, thread)
     shown = editor_shown(by, thread)
     if (thread.title, thread.body) != (title, body):
         Revision.objects.create(

@@ -1,5 +1,7 @@
 """What staff keep order with: flags, merges, moves, and texts they answer with again and again."""
 
+import uuid
+
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -42,6 +44,9 @@ class Flag(Tenanted):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = FlagQuerySet.as_manager()
+
+    # Set by `of_texts()`.
+    text: uuid.UUID
 
     class Meta:
         ordering = ["-created_at", "-id"]

@@ -1,5 +1,6 @@
 """Threads, their tags, and who has read them."""
 
+import uuid
 from datetime import datetime
 
 from django.db import models
@@ -84,6 +85,10 @@ class Thread(Writing):
     my_read_at: datetime | None
     my_same: bool
     my_follow: str | None
+    # Set by `with_merges()`.
+    has_merged: bool
+    # Set by `access.merged_into()`.
+    merge_id: uuid.UUID | None
     # Set by `listed()`.
     tag_list: list[dict[str, str]]
 

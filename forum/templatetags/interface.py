@@ -99,7 +99,15 @@ def may(act: str, member: Member, writing: Thread | Post) -> bool:
         case "ask the same":
             return isinstance(writing, Thread) and access.may_ask_the_same(member, writing)
         case "endorse":
-            return access.may_endorse(member) and not writing.is_by(member)
+            return access.may_endorse(member) and not writing.is_by(member) and writing.is_shown
+        case "flag":
+            return access.may_flag(member, writing)
+        case "judge":
+            return access.may_judge(member, writing)
+        case "mark duplicate":
+            return isinstance(writing, Thread) and access.may_mark_duplicate(member, writing)
+        case "open":
+            return isinstance(writing, Thread) and access.may_open(member, writing)
         case "moderate":
             return access.may_moderate(member)
     raise ValueError(f"unknown act {act}")
@@ -109,6 +117,12 @@ def may(act: str, member: Member, writing: Thread | Post) -> bool:
 def endorsed_by(post: Post, member: Member) -> bool:
     """Tell whether the member has endorsed the post (endorsements are prefetched)."""
     return any(endorsement.endorser_id == member.user.pk for endorsement in post.endorsements.all())
+
+
+@register.filter
+def flags_on(flags: dict[object, int], writing: Writing) -> int:
+    """Return how many open flags a text has; `flags` are those of its thread, by post."""
+    return flags.get(writing.pk if isinstance(writing, Post) else None, 0)
 
 
 @register.filter

@@ -23,7 +23,7 @@ def save_draft(
     """Keep what stands in a form, or (`discard`) forget it. The page calls this while somebody types."""
     member = get_member(request.user, slug)
     require_writer(member)
-    thread = access.get_live_thread(member, number) if number is not None else None
+    thread = access.get_thread_of_posts(member, number) if number is not None else None
     post = access.get_post(member, thread, post_id) if thread and post_id else None
     problem = ""
     if "discard" in request.POST:

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable
 from functools import wraps
 
+from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -22,7 +23,7 @@ from forum.views.threads import history_page, is_on, thread_page
 def reply(request: SignedInRequest, slug: str, number: int, post_id: uuid.UUID | None = None) -> HttpResponse:
     """Reply to a thread, or comment under the reply `post_id`; a refused text stays on the page."""
     member = get_member(request.user, slug)
-    thread = access.get_live_thread(member, number)
+    thread = access.get_thread_of_posts(member, number)
     parent = access.get_post(member, thread, post_id) if post_id else None
     form = ReplyForm(request.POST, member=member, auto_id=f"comment-{post_id}_%s" if post_id else "reply_%s")
     if not form.is_valid():
@@ -39,9 +40,9 @@ def reply(request: SignedInRequest, slug: str, number: int, post_id: uuid.UUID |
     except access.Refused as refusal:
         form.add_error("body", str(refusal))
         return thread_page(
-            request, member, access.get_live_thread(member, number), refused=form, refused_parent=parent, status=409
+            request, member, access.get_thread_of_posts(member, number), refused=form, refused_parent=parent, status=409
         )
-    return _to(post, slug, number)
+    return _to(post, slug, thread.number)
 
 
 @login_required
@@ -49,15 +50,21 @@ def reply(request: SignedInRequest, slug: str, number: int, post_id: uuid.UUID |
 def edit_post(request: SignedInRequest, slug: str, number: int, post_id: uuid.UUID) -> HttpResponse:
     """Change a reply's text."""
     member = get_member(request.user, slug)
-    thread = access.get_live_thread(member, number)
+    thread = access.get_thread_of_posts(member, number)
     post = access.get_post(member, thread, post_id)
-    access.require(access.may_edit(member, post))
+    access.require(access.may_delete(member, post))
     form = PostEditForm(request.POST or None, initial={"body": post.body})
+    closed = access.why_no_edit(member, post)
+    status = 422
     if request.method == "POST" and form.is_valid():
-        actions.edit_post(by=member, post=post, body=form.cleaned_data["body"])
-        return _to(post, slug, number)
-    context = {"member": member, "thread": thread, "post": post, "form": form, "section": "threads"}
-    return render(request, "forum/edit.html", context, status=422 if form.errors else 200)
+        try:
+            actions.edit_post(by=member, post=post, body=form.cleaned_data["body"])
+            return _to(post, slug, thread.number)
+        except access.Refused as refusal:
+            form.add_error(None, str(refusal))
+            status = 409
+    context = {"member": member, "thread": thread, "post": post, "form": form, "closed": closed, "section": "threads"}
+    return render(request, "forum/edit.html", context, status=status if form.errors else 200)
 
 
 @login_required
@@ -65,7 +72,7 @@ def edit_post(request: SignedInRequest, slug: str, number: int, post_id: uuid.UU
 def post_history(request: SignedInRequest, slug: str, number: int, post_id: uuid.UUID) -> HttpResponse:
     """Show what a reply said before each edit."""
     member = get_member(request.user, slug)
-    thread = access.get_live_thread(member, number)
+    thread = access.get_thread_of_posts(member, number)
     return history_page(request, member, thread, access.get_post(member, thread, post_id))
 
 
@@ -80,10 +87,13 @@ def post_act(act: PostAct) -> View:
     @wraps(act)
     def view(request: SignedInRequest, slug: str, number: int, post_id: uuid.UUID) -> HttpResponse:
         member = get_member(request.user, slug)
-        thread = access.get_live_thread(member, number)
+        thread = access.get_thread_of_posts(member, number)
         post = access.get_post(member, thread, post_id)
-        act(request, member, thread, post)
-        return _to(post, slug, number)
+        try:
+            act(request, member, thread, post)
+        except access.Refused as refusal:
+            messages.error(request, str(refusal))
+        return _to(post, slug, thread.number)
 
     return view
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import wraps
 
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -53,7 +53,7 @@ def ask(request: SignedInRequest, slug: str) -> HttpResponse:
     try:
         thread = actions.start_thread(by=member, draft=form.draft(), form_key=form.key())
     except access.Refused as refusal:
-        form.add_error(None, str(refusal))
+        form.add_error(None, f"{refusal} What you wrote is still below.")
         return render(request, "forum/ask.html", _ask_context(member, form), status=409)
     request.session.pop(session_key, None)
     return redirect("forum:thread", slug=slug, number=thread.number)
@@ -96,13 +96,25 @@ def preview(request: SignedInRequest, slug: str) -> HttpResponse:
 def thread(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Show a thread with its replies, and note that it was read."""
     member = get_member(request.user, slug)
-    found = access.get_thread(member, number)
+    try:
+        found = access.get_thread(member, number)
+    except Http404:
+        return redirect(access.get_moved_thread(member, number))
     if found.deleted_at:
         return render(request, "forum/thread_deleted.html", {"member": member, "thread": found})
+    if found.merged_into_id:
+        return to_merge_target(request, member, found)
     response = thread_page(request, member, found)
     if found.is_unread:
         actions.mark_read(by=member, thread=found, up_to=found.last_activity_at)
     return response
+
+
+def to_merge_target(request: SignedInRequest, member: Member, thread: Thread) -> HttpResponse:
+    """Lead on to the thread that `thread` was merged into; browsers keep the `#post-…` of an old link."""
+    target = access.get_merge_target(member, thread)
+    messages.info(request, f"#{thread.number} was merged into this thread. Its replies are here.")
+    return redirect(target)
 
 
 def thread_page(
@@ -124,11 +136,14 @@ def thread_page(
         if post.parent_id is not None:
             children.setdefault(post.parent_id, []).append(post)
             comments += post.deleted_at is None
+    posts += stubs(thread, posts, children)
     for post in posts:
         if post.parent_id is None:
             under = [c for c in children.get(post.pk, []) if c.deleted_at is None or access.may_restore(member, c)]
             if post.deleted_at is None or under or access.may_restore(member, post):
                 answers.append((post, under))
+    # In the order of time: a stub stands where its first comment does.
+    answers.sort(key=lambda pair: (pair[0].created_at, pair[0].pk))
     # The accepted answer comes first, then as written: people refer to “the reply above”.
     answers.sort(key=lambda pair: pair[0].pk != thread.accepted_post_id)
     anonymity = thread.anonymity if thread.is_by(member) else Anonymity.NAMED
@@ -142,13 +157,16 @@ def thread_page(
         initial={"form_key": uuid.uuid4(), **({"body": kept.fields.get("body", "")} if kept else {})},
         auto_id="reply_%s",
     )
-    open_posts = {post.pk for post in posts if post.deleted_at is None}
+    homeless = refused_parent is not None and refused_parent.pk not in {p.pk for p in posts if p.deleted_at is None}
+    closed = access.why_no_reply(member, thread)
     context = {
         "member": member,
         "thread": thread,
         "answers": answers,
-        # A comment whose reply was deleted meanwhile has no form to stand in any more.
-        "kept": [refused.data["body"]] if refused and refused_parent and refused_parent.pk not in open_posts else [],
+        # A comment whose reply was deleted meanwhile has no form to stand in any more; where one may not reply, none has.
+        "kept": [refused.data["body"]] if refused and (closed or homeless) else [],
+        "kept_why": refused.errors.get("body", [""])[0] if refused else "",
+        "closed": closed,
         "answer_count": sum(post.deleted_at is None for post, _ in answers),
         "comment_count": comments,
         "panels": thread_panels(request, member, thread),
@@ -158,10 +176,23 @@ def thread_page(
         "drafts": drafts,
         "draft": kept,
         "notes": list(StaffNote.objects.visible_to(member).filter(thread=thread)) if member.is_staff else [],
+        "flags": access.open_flags(member, thread) if member.is_staff else {},
+        "merges": access.merged_into(member, thread),
+        "duplicate": access.get_duplicate(member, thread),
         "note_form": refused_note or StaffNoteForm(initial={"form_key": uuid.uuid4()}, auto_id="note_%s"),
         "section": "threads",
     }
     return render(request, "forum/thread.html", context, status=status)
+
+
+def stubs(thread: Thread, posts: list[Post], children: dict[uuid.UUID, list[Post]]) -> list[Post]:
+    """Return what stands for replies the reader may not see and that have comments they may: as after a deletion."""
+    known = {post.pk for post in posts}
+    return [
+        Post(pk=key, thread=thread, created_at=comments[0].created_at, deleted_at=comments[0].created_at)
+        for key, comments in children.items()
+        if key not in known
+    ]
 
 
 def _drafts(member: Member, thread: Thread) -> dict[uuid.UUID | None, Draft]:
@@ -177,7 +208,7 @@ def edit_thread(request: SignedInRequest, slug: str, number: int) -> HttpRespons
     """Change a thread's title, text and tags."""
     member = get_member(request.user, slug)
     found = access.get_live_thread(member, number)
-    access.require(access.may_edit(member, found))
+    access.require(access.may_delete(member, found))
     initial = {
         "title": found.title,
         "body": found.body,
@@ -185,12 +216,18 @@ def edit_thread(request: SignedInRequest, slug: str, number: int) -> HttpRespons
         "assignment": found.assignment.slug if found.assignment else "",
     }
     form = ThreadEditForm(request.POST or None, member=member, initial=initial)
+    closed = access.why_no_edit(member, found)
+    status = 422
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
-        actions.edit_thread(by=member, thread=found, **(data | {"tags": list(data["tags"])}))
-        return redirect(found)
-    context = {"member": member, "thread": found, "form": form, "section": "threads"}
-    return render(request, "forum/edit.html", context, status=422 if form.errors else 200)
+        try:
+            actions.edit_thread(by=member, thread=found, **(data | {"tags": list(data["tags"])}))
+            return redirect(found)
+        except access.Refused as refusal:
+            form.add_error(None, str(refusal))
+            status = 409
+    context = {"member": member, "thread": found, "form": form, "closed": closed, "section": "threads"}
+    return render(request, "forum/edit.html", context, status=status if form.errors else 200)
 
 
 @login_required
@@ -231,9 +268,14 @@ def thread_act(act: ThreadAct) -> View:
     def view(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         member = get_member(request.user, slug)
         found = access.get_thread(member, number)
-        said = act(request, member, found)
-        if said:
-            messages.success(request, said)
+        if found.merged_into_id:
+            return to_merge_target(request, member, found)
+        try:
+            said = act(request, member, found)
+            if said:
+                messages.success(request, said)
+        except access.Refused as refusal:
+            messages.error(request, str(refusal))
         return redirect(found)
 
     return view

@@ -75,7 +75,7 @@ def test_numbers_count_up_in_each_course(world: World, sam: Member) -> None:
         ({"kind": "sermon"}, "Select a valid choice."),
         ({"kind": "announcement"}, "Select a valid choice."),
         ({"visibility": "world"}, "Select a valid choice."),
-        ({"anonymity": "ghost"}, "Select a valid choice."),
+        ({"anonymity": "ghost"}, "Choose again before you post."),
     ],
 )
 def test_refused_input_says_why_and_stays(client: Client, changes: dict[str, object], sentence: str) -> None:

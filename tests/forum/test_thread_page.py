@@ -312,7 +312,7 @@ def test_a_deleted_reply_leaves_its_comments(
     assert "Alone text" not in seen_by_sam
     assert "Other text" not in seen_by_sam
     assert "A comment" in seen_by_sam
-    assert seen_by_sam.count("This reply was deleted") == 1
+    assert seen_by_sam.count("This reply was removed") == 1
     assert page(signed_in(world.user("noor")), thread).count("Undo") == 2
     do("sam", "delete-post", comment)
     assert "Undo" in page(signed_in(world.user("sam")), thread)
