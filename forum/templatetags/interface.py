@@ -21,7 +21,9 @@ register = template.Library()
 
 @cache
 def _icon(name: str) -> str:
-    return (Path(settings.BASE_DIR) / "static" / "icons" / f"{name}.svg").read_text(encoding="utf-8").strip()
+    svg = (Path(settings.BASE_DIR) / "static" / "icons" / f"{name}.svg").read_text(encoding="utf-8").strip()
+    # How lines are drawn says components.css, once: a page may hold hundreds of icons.
+    return '<svg class="icon" viewBox="0 0 24 24" aria-hidden="true">' + svg.split(">", 1)[1]
 
 
 @register.simple_tag

@@ -96,10 +96,9 @@ ACTS: dict[str, Act] = {
         NO_WRITING | {"deleted", "hidden"},
     ),
     "edit_post": Act(NOOR, lambda s, by: actions.edit_post(by=by, post=s.post, body="New"), NO_WRITING | {"deleted"}),
-    "delete_thread": Act(
-        SAM, lambda s, by: actions.delete_thread(by=by, thread=s.thread), NO_WRITING | {"deleted", "hidden"}
-    ),
-    "delete_post": Act(NOOR, lambda s, by: actions.delete_post(by=by, post=s.post), NO_WRITING | {"deleted"}),
+    # Whoever wrote it may take it back, whatever they may not write any more.
+    "delete_thread": Act(SAM, lambda s, by: actions.delete_thread(by=by, thread=s.thread)),
+    "delete_post": Act(NOOR, lambda s, by: actions.delete_post(by=by, post=s.post)),
     "restore_post": Act(NOOR, lambda s, by: actions.restore_post(by=by, post=deleted_post(s))),
     "set_vote": Act(
         NOOR, lambda s, by: actions.set_vote(by=by, target=s.thread, on=True), READ_ONLY | {"deleted", "hidden"}
