@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Sequence
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, OuterRef, Subquery
+from django.db.models import Count
 from django.http import Http404
 
 from accounts.access import Member, get_member
@@ -112,11 +112,9 @@ def merged_into(member: Member, thread: Thread) -> list[Thread]:
     """Return the threads whose replies stand in `thread` now, each with `merge_id`, as far as the member may read them."""
     if not thread.has_merged:
         return []
-    merge = Merge.objects.filter(source=OuterRef("pk"), undone_at=None).values("pk")[:1]
     sources = Thread.objects.in_reach_of(member).filter(merged_into=thread, deleted_at=None)
-    found = list(
-        sources.select_related("author", "pseudonym").annotate(merge_id=Subquery(merge)).order_by("created_at", "pk")
-    )
+    sources = sources.select_related("author", "pseudonym").order_by("created_at", "pk")
+    found = list(sources.with_merge())
     for source in found:
         source.course = member.course
     return found

@@ -74,6 +74,11 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
         """Add `has_merged`: whether the replies of another thread stand in it."""
         return self.annotate(has_merged=Exists(_rows("Thread").filter(merged_into=OuterRef("pk"))))  # type: ignore[no-redef]  # declared on the model
 
+    def with_merge(self) -> "ThreadQuerySet":
+        """Add `merge_id` of the merge that took a thread's replies to another one."""
+        merge = _rows("Merge").filter(source=OuterRef("pk"), undone_at=None)
+        return self.annotate(merge_id=Subquery(merge.values("pk")[:1]))  # type: ignore[no-redef]  # declared on the model
+
     def followed_by(self, member: Member) -> "ThreadQuerySet":
         """Return the threads the member wants to hear of."""
         mine = _rows("Follow").filter(thread=OuterRef("pk"), user=member.user, state="following")

@@ -159,6 +159,7 @@ def accept_answer(*, by: Member, post: Post, accepted: bool) -> None:
 def settle_without(post: Post, thread: Thread) -> None:
     """Bring the status of a locked thread in line after `post` went out of sight: it settles nothing any more."""
     if thread.accepted_post_id == post.pk:
+        thread.refresh_from_db(fields=["endorsement_count"])  # a trigger has counted meanwhile
         thread.accepted_post = None
         thread.status = unsettled_status(thread)
         thread.save(update_fields=["accepted_post", "status"])

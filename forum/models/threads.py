@@ -87,7 +87,7 @@ class Thread(Writing):
     my_follow: str | None
     # Set by `with_merges()`.
     has_merged: bool
-    # Set by `access.merged_into()`.
+    # Set by `with_merge()`.
     merge_id: uuid.UUID | None
     # Set by `listed()`.
     tag_list: list[dict[str, str]]

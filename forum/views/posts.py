@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import wraps
 
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -24,8 +24,12 @@ def reply(request: SignedInRequest, slug: str, number: int, post_id: uuid.UUID |
     """Reply to a thread, or comment under the reply `post_id`; a refused text stays on the page."""
     member = get_member(request.user, slug)
     thread = access.get_thread_of_posts(member, number)
-    parent = access.get_post(member, thread, post_id) if post_id else None
     form = ReplyForm(request.POST, member=member, auto_id=f"comment-{post_id}_%s" if post_id else "reply_%s")
+    try:
+        parent = access.get_post(member, thread, post_id) if post_id else None
+    except Http404:
+        form.add_error("body", "The reply you comment on isn't here any more. Your text is still below.")
+        return thread_page(request, member, thread, refused=form, refused_parent=Post(pk=post_id), status=409)
     if not form.is_valid():
         return thread_page(request, member, thread, refused=form, refused_parent=parent, status=422)
     try:

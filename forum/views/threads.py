@@ -157,7 +157,9 @@ def thread_page(
         initial={"form_key": uuid.uuid4(), **({"body": kept.fields.get("body", "")} if kept else {})},
         auto_id="reply_%s",
     )
-    homeless = refused_parent is not None and refused_parent.pk not in {p.pk for p in posts if p.deleted_at is None}
+    homeless = refused_parent is not None and refused_parent.pk not in {
+        p.pk for p in posts if p.is_shown and not p.deleted_at
+    }
     closed = access.why_no_reply(member, thread)
     context = {
         "member": member,

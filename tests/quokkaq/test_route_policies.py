@@ -55,6 +55,26 @@ POLICIES = {
     "forum:lock-thread": STAFF,
     "forum:delete-thread": COURSE,
     "forum:restore-thread": COURSE,
+    "forum:flags": STAFF,
+    "forum:approvals": STAFF,
+    "forum:approve-all": STAFF,
+    "forum:undo-merge": STAFF,
+    "forum:ban": STAFF,
+    "forum:flag-thread": COURSE,
+    "forum:decide-thread": STAFF,
+    "forum:hide-thread": STAFF,
+    "forum:unhide-thread": STAFF,
+    "forum:approve-thread": STAFF,
+    "forum:duplicate": COURSE,
+    "forum:merge": STAFF,
+    "forum:move": STAFF,
+    "forum:refile": STAFF,
+    "forum:open-up": COURSE,
+    "forum:flag-post": COURSE,
+    "forum:decide-post": STAFF,
+    "forum:hide-post": STAFF,
+    "forum:unhide-post": STAFF,
+    "forum:approve-post": STAFF,
     "forum:reply": COURSE,
     "forum:comment": COURSE,
     "forum:edit-post": COURSE,
@@ -105,6 +125,9 @@ def places(world: World) -> Places:
         "material_id": answer.citations.get(number=1).version.material_id,
         "person_id": world.user("sam").pk,
         "note_id": actions.add_staff_note(by=tim, thread=answer.thread, body="A note", form_key=uuid.uuid4()).pk,
+        "merge_id": actions.merge_threads(
+            by=tim, source=factories.make_thread(sam, "Asked once"), target=factories.make_thread(sam, "Asked again")
+        ).pk,
         "view_id": actions.save_view(by=sam, name="Mine", query="show=mine").pk,
     }
 
@@ -160,6 +183,9 @@ def test_outside_the_course_there_is_nothing(name: str, persona: str, places: Pl
         "forum:preview",
         "forum:draft-thread",
         "forum:save-view",
+        "forum:flags",
+        "forum:approvals",
+        "forum:approve-all",
         "ai_answers:materials",
         "ai_answers:add-material",
     ):
@@ -207,6 +233,10 @@ def test_members_reach_their_pages(name: str, persona: str, places: Places, worl
             "forum:same-question",
             "ai_answers:retry-answer",
             "forum:restore-post",
+            # One doesn't flag one's own text, and opens to the course what is private.
+            "forum:flag-thread",
+            "forum:flag-post",
+            "forum:open-up",
         }
 
 
