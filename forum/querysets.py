@@ -209,12 +209,17 @@ class SearchEntryQuerySet(models.QuerySet["SearchEntry"]):
 
     def in_course(self, member: Member, words: str) -> "SearchEntryQuerySet":
         """Return the entries of the member's course that fit `words`, a `tsquery`."""
-        return self.filter(vector__matches=f"'{course_lexeme(member.course)}' & ({words})")
+        return self.filter(vector__matches=in_course(member.course, words))
 
 
 def course_lexeme(course: "Course") -> str:
     """Return the word that stands for the course in every search entry (migration 0006 writes the same)."""
     return f"crs:{course.pk.hex}"
+
+
+def in_course(course: "Course", words: str) -> str:
+    """Return the `tsquery` that search entries of the course fit when they fit `words`."""
+    return f"'{course_lexeme(course)}' & ({words})"
 
 
 class DeflectionQuerySet(models.QuerySet["Deflection"]):

@@ -3,6 +3,7 @@
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts.models import Course, Tenanted, User
@@ -28,7 +29,11 @@ class SearchEntry(Tenanted):
         constraints = [
             models.UniqueConstraint(fields=["thread", "post"], nulls_distinct=False, name="search_entry_once")
         ]
-        indexes = [GinIndex(fields=["vector"], name="search_entry_words")]
+        indexes = [
+            GinIndex(fields=["vector"], name="search_entry_words"),
+            # Suggestions and similar threads look at threads only, and are wanted while somebody types.
+            GinIndex(fields=["vector"], name="search_thread_words", condition=Q(post=None)),
+        ]
 
     def __str__(self) -> str:
         return f"Search entry {str(self.pk)[-6:]}"

@@ -16,24 +16,25 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import Truncator
 
 from accounts.access import Member
-from forum.models import Anonymity, Byline, Kind, Post, SearchEntry, Status, Thread, Visibility, Writing
+from accounts.models import User
+from forum.models import Anonymity, Byline, Kind, Post, Pseudonym, SearchEntry, Status, Thread, Visibility, Writing
 from forum.querysets import SearchEntryQuerySet, ThreadQuerySet
 from forum.search import ranking
 from forum.search.query import Query
 from quokkaq.lib.fulltext import LANGUAGE, analyse, parse
 from quokkaq.lib.keyset import BadCursor
 
-W = TypeVar("W", Thread, Post)
 M = TypeVar("M", bound=Model)
 PAGE_SIZE = 20
 # The index gives so many candidates of a kind for ranking; nobody reads further than that.
 CANDIDATES = 300
 # With more words than that in an "any of" search, the rarest ones find the candidates: measured, 4 lose nothing.
 RAREST = 4
-# Where even the rarest word wanted stands in more of the sampled threads, only so many best-ranked entries are looked
-# at, whoever may read them; unless they leave less than two pages.
+# Where even the rarest word wanted stands in more of the sampled threads, only the best-ranked entries are looked at,
+# whoever may read them; unless they leave less than two pages.
 COMMON = 50
-DEEP = 1000
+# Of the people and pseudonyms that a `by:` may mean, no more are looked for.
+MEANT = 500
 # With fewer results that have all the words, those that have some are added.
 ENOUGH = 5
 NOTHING_TO_LOOK_FOR = (
@@ -53,6 +54,7 @@ class Request:
     weights: Mapping[str, float]
     mean_length: float
     is_common: bool = False  # even the rarest of the words stands in many texts
+    written_by: Q = field(default_factory=Q)  # who may be meant by `by:`
 
 
 @dataclass
@@ -151,7 +153,7 @@ def _request(query: Query, member: Member) -> Request:
     lexemes = analyse([query.words])[0] if words else {}
     weights = {lexeme: rarity.of(lexeme) for lexeme in lexemes}
     common = bool(weights) and _is_common(rarity, weights, any_of="|" in words)
-    return Request(query, words, weights, rarity.mean_length, common)
+    return Request(query, words, weights, rarity.mean_length, common, _written_by(member, query))
 
 
 def _is_common(rarity: ranking.Rarity, lexemes: Collection[str], *, any_of: bool) -> bool:
@@ -190,7 +192,7 @@ def rank_threads(member: Member, request: Request) -> list[Hit]:
     query = request.query
     if request.words:
         return _rank_entries("threads", member, request, SearchEntry.objects.filter(post=None))
-    rows = dated(_by(_wanted(Thread.objects.visible_to(member), member, query), member, query), query)
+    rows = dated(_wanted(Thread.objects.visible_to(member), member, query).filter(request.written_by), query)
     found = rows.order_by("-created_at", "-id").values_list("pk", "created_at")[:CANDIDATES]
     return [Hit("threads", key, when.timestamp()) for key, when in found]
 
@@ -205,40 +207,42 @@ def rank_posts(member: Member, request: Request) -> list[Hit]:
     posts = Post.objects.visible_to(member)
     if query.tags or query.states:
         posts = posts.filter(thread__in=_wanted(Thread.objects.visible_to(member), member, query))
-    rows = dated(_by(posts, member, query), query).order_by("-created_at", "-id")
+    rows = dated(posts.filter(request.written_by), query).order_by("-created_at", "-id")
     return [Hit("posts", key, when.timestamp()) for key, when in rows.values_list("pk", "created_at")[:CANDIDATES]]
 
 
 def _rank_entries(place: str, member: Member, request: Request, entries: SearchEntryQuerySet) -> list[Hit]:
-    key = "thread_id" if place == "threads" else "post_id"
-    query = request.query
-    fitting = entries.in_course(member, request.words)
+    is_thread = place == "threads"
+    key = "thread_id" if is_thread else "post_id"
     rank = RawSQL("ts_rank(vector, %s::tsquery, 1)", [request.words], output_field=FloatField())
-    fitting = fitting.annotate(rank=rank).order_by("-rank", "pk")
     found: dict[uuid.UUID, uuid.UUID] = {}
-    for deep in (True, False) if request.is_common else (False,):
-        rows = SearchEntry.objects.filter(pk__in=fitting.values("pk")[:DEEP]) if deep else fitting
-        rows = _readable(rows, member, query, key)
-        best = rows.annotate(rank=rank).order_by("-rank", "pk")[:CANDIDATES]
-        found = dict(best.values_list("pk", key))
+    for deep in (True, False) if request.is_common and not request.query.by else (False,):
+        rows = entries.in_course(member, request.words)
+        if deep:
+            best = ranking.best_entries(member.course, request.words, posts=not is_thread)
+            rows = SearchEntry.objects.filter(pk__in=best)
+        rows = _readable(rows, member, request, key)
+        ranked = rows.annotate(rank=rank).order_by("-rank", "pk")[:CANDIDATES]
+        found = dict(ranked.values_list("pk", key))
         if len(found) >= 2 * PAGE_SIZE:
             break
     scores = ranking.scores(SearchEntry, "vector", list(found), request.weights, request.mean_length)
     return [Hit(place, found[entry], score) for entry, score in scores.items()]
 
 
-def _readable(rows: SearchEntryQuerySet, member: Member, query: Query, key: str) -> SearchEntryQuerySet:
+def _readable(rows: SearchEntryQuerySet, member: Member, request: Request, key: str) -> SearchEntryQuerySet:
     """Return the entries of what the member may read that was written by whom, when and where the query wants."""
+    query = request.query
     rows = rows.visible_to(member)
     if query.tags or query.states:
         rows = rows.filter(Exists(_wanted(Thread.objects.all(), member, query).filter(pk=OuterRef("thread_id"))))
     if query.by or query.after or query.before:
         written = (
-            Exists(dated(_by(Thread.objects.all(), member, query), query).filter(pk=OuterRef(key)))
+            dated(Thread.objects.filter(request.written_by), query)
             if key == "thread_id"
-            else Exists(dated(_by(Post.objects.all(), member, query), query).filter(pk=OuterRef(key)))
+            else dated(Post.objects.filter(request.written_by), query)
         )
-        rows = rows.filter(written)
+        rows = rows.filter(**{f"{key}__in": written.values("pk")})
     return rows
 
 
@@ -253,7 +257,7 @@ def rank_rows(place: str, request: Request, rows: QuerySet[M], column: str) -> l
 
 def threads_with(query: Query, *, member: Member, threads: ThreadQuerySet) -> ThreadQuerySet:
     """Return those of `threads` that fit a search; its words may stand in the thread or in what was replied to it."""
-    rows = dated(_by(_wanted(threads, member, query), member, query), query)
+    rows = dated(_wanted(threads, member, query).filter(_written_by(member, query)), query)
     if not query.words:
         return rows
     words = parse(query.words)
@@ -292,16 +296,23 @@ def _wanted(threads: ThreadQuerySet, member: Member, query: Query) -> ThreadQuer
     return threads
 
 
-def _by(rows: QuerySet[W], member: Member, query: Query) -> QuerySet[W]:
-    """Return what somebody wrote, as far as the member may know it: by the names `Writing.byline` would show."""
+def _written_by(member: Member, query: Query) -> Q:
+    """Return the condition on what somebody wrote, as far as the member may know it.
+
+    By the names `Writing.byline` would show: who hides is found by their pseudonym, and by their name only where staff
+    see it beside.
+    """
     if not query.by:
-        return rows
+        return Q()
     if query.by.lower() == "me":
-        return rows.filter(author=member.user)
-    known = Q(anonymity=Anonymity.NAMED)
-    if member.is_staff:
-        known |= Q(anonymity=Anonymity.CLASSMATES)
-    return rows.filter((known & Q(author__display_name__icontains=query.by)) | Q(pseudonym__name__icontains=query.by))
+        return Q(author=member.user)
+    people = User.objects.filter(enrollments__course=member.course, display_name__icontains=query.by)
+    names = Pseudonym.objects.filter(thread__in=Thread.objects.in_reach_of(member), name__icontains=query.by)
+    seen = [Anonymity.NAMED, Anonymity.CLASSMATES] if member.is_staff else [Anonymity.NAMED]
+    # As lists: the database can look them up in its indexes then.
+    return Q(author__in=list(people.values_list("pk", flat=True)[:MEANT]), anonymity__in=seen) | Q(
+        pseudonym__in=list(names.order_by("-pk").values_list("pk", flat=True)[:MEANT])
+    )
 
 
 def dated(rows: QuerySet[M], query: Query, column: str = "created_at") -> QuerySet[M]:

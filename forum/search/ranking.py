@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from django.core.cache import cache
 from django.db import connection
 from django.db.models import Model
+from django.db.models.expressions import RawSQL
 
 from accounts.models import Course
-from forum.querysets import course_lexeme
+from forum.querysets import course_lexeme, in_course
 from quokkaq.lib.fulltext import inverse_document_frequency, quote_lexeme, saturation
 
 # Word statistics come from so many of the newest threads of a course, and are kept for so long.
@@ -18,6 +19,8 @@ KEPT_WORDS = 8_000
 STATISTICS_SECONDS = 600
 # A word of a title says more about a thread than one of its text. The keys are PostgreSQL's weights.
 FIELD_WEIGHT = {"A": 1.0, "B": 0.4, "C": 0.4, "D": 0.4}
+DEEP = 600
+POOL = 6_000
 # In a course with a handful of threads no word is rare yet: it is counted as if so many others stood beside them.
 BACKGROUND = 50
 
@@ -90,6 +93,22 @@ def scores(
             count = sum(FIELD_WEIGHT[place] for place in places)
             found[row] += weights[lexeme] * saturation(count, length, mean_length)
     return found
+
+
+def best_entries(course: Course, words: str, *, posts: bool) -> RawSQL:
+    """Return a subquery: the `DEEP` entries of a course that fit `words` best, whoever may read them.
+
+    Among replies with a word that stands everywhere, only `POOL` are compared: the time goes into reading the rows.
+    """
+    which, limit = ("NOT NULL", f"LIMIT {POOL}") if posts else ("NULL", "")
+    return RawSQL(  # noqa: S611 (constants, and parameters)
+        f"""
+        SELECT pool.id FROM (
+            SELECT id, vector FROM forum_searchentry WHERE post_id IS {which} AND vector @@ %s::tsquery {limit}
+        ) AS pool ORDER BY ts_rank(pool.vector, %s::tsquery, 1) DESC, pool.id LIMIT {DEEP}
+        """,  # noqa: S608 (constants)
+        [in_course(course, words), words],
+    )
 
 
 def any_of(lexemes: Collection[str]) -> str:

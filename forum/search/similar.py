@@ -97,7 +97,8 @@ def _similar(member: Member, title: str, body: str, limit: int, rarity: ranking.
     if not in_title:
         return []
     words = ranking.any_of(rarity.rarest(in_title, RAREST))
-    rows = SearchEntry.objects.filter(post=None).in_course(member, words).visible_to(member)
+    best_entries = ranking.best_entries(member.course, words, posts=False)
+    rows = SearchEntry.objects.filter(pk__in=best_entries).visible_to(member)
     rank = RawSQL("ts_rank(vector, %s::tsquery, 1)", [ranking.any_of(in_title)], output_field=FloatField())
     rows = rows.annotate(rank=rank).order_by("-rank", "pk")
     found = {

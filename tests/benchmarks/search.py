@@ -60,12 +60,14 @@ def fill(sizes: Sizes, words: Words) -> Any:
     from django.db import connection, transaction
 
     from accounts.access import Member
-    from accounts.models import Role
+    from accounts.models import Enrollment, Role
     from forum.models import Post, Pseudonym, Tag, Thread, ThreadTag
     from tests import factories
 
     world = factories.make_world()
-    home, users = world.institution, [world.user(name) for name in ("sam", "noor", "tim", "ada")]
+    home = world.institution
+    users = [world.user(name) for name in ("sam", "noor", "tim", "ada")]
+    users += [factories.make_user(home, f"student-{number}") for number in range(sizes.large // 100)]
     courses = [world.course] + [factories.make_course(home, f"bench-{n}") for n in range(SMALL_COURSES)]
     draw = words.random
     threads: list[Thread] = []
@@ -74,6 +76,10 @@ def fill(sizes: Sizes, words: Words) -> Any:
     pseudonyms: list[Pseudonym] = []
     start = world.course.created_at - timedelta(days=200)
     for course in courses:
+        if course == world.course:
+            Enrollment.objects.bulk_create(
+                Enrollment(institution=home, course=course, user=user, role=Role.STUDENT) for user in users[4:]
+            )
         tag = Tag.objects.create(institution=home, course=course, slug="exam", name="Exam")
         for number in range(1, (sizes.large if course == world.course else sizes.small) + 1):
             when = start + timedelta(seconds=60 * number)
@@ -103,7 +109,7 @@ def fill(sizes: Sizes, words: Words) -> Any:
         cursor.execute("SET LOCAL session_replication_role = replica; SET LOCAL statement_timeout = 0")
         for model, rows in ((Thread, threads), (Pseudonym, pseudonyms), (Post, replies), (ThreadTag, tags)):
             _copy(cursor, model, rows)
-        cursor.execute("DROP INDEX search_entry_words")
+        cursor.execute("DROP INDEX search_entry_words, search_thread_words")
         cursor.execute(
             """
             INSERT INTO forum_searchentry (id, institution_id, thread_id, post_id, vector)
@@ -120,6 +126,7 @@ def fill(sizes: Sizes, words: Words) -> Any:
         )
         cursor.execute("SET LOCAL maintenance_work_mem = '512MB'")
         cursor.execute("CREATE INDEX search_entry_words ON forum_searchentry USING gin (vector)")
+        cursor.execute("CREATE INDEX search_thread_words ON forum_searchentry USING gin (vector) WHERE post_id IS NULL")
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
     return Member(world.user("sam"), world.course, Role.STUDENT)
