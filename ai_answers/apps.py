@@ -9,7 +9,10 @@ class AiAnswersConfig(AppConfig):
 
     def ready(self) -> None:
         from ai_answers import receivers  # noqa: F401 (connects itself)
+        from ai_answers.insights import MACHINE_ANSWERS
         from ai_answers.views import answer_panel
+        from forum.insights.sources import register_machine_answers
         from forum.panels import register_thread_panel
 
         register_thread_panel(answer_panel)
+        register_machine_answers(MACHINE_ANSWERS)

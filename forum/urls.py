@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from forum.views import drafts, lists, notes, posts, threads
+from forum.views import activity, drafts, insights, lists, notes, posts, threads
 
 app_name = "forum"
 urlpatterns = [
@@ -12,6 +12,11 @@ urlpatterns = [
     path("draft/", drafts.save_draft, name="draft-thread"),
     path("views/", drafts.save_view, name="save-view"),
     path("views/<uuid:view_id>/delete/", drafts.delete_view, name="delete-view"),
+    path("activity/", activity.own_activity, name="activity"),
+    path("activity/points/", activity.own_points, name="points"),
+    path("activity/points.csv", activity.own_points_csv, name="points-csv"),
+    path("insights/", insights.insights, name="insights"),
+    path("insights/<slug:table>.csv", insights.insights_csv, name="insights-csv"),
     path("<int:number>/", threads.thread, name="thread"),
     path("<int:number>/edit/", threads.edit_thread, name="edit-thread"),
     path("<int:number>/history/", threads.thread_history, name="thread-history"),

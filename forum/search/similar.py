@@ -5,7 +5,6 @@ itself, plus `SPELLING_WEIGHT` times how much of their spelling two titles share
 letters), which sees what stemming doesn't: "wifi" and "wi-fi", "setup" and "set up". Figures: docs/adr/0005.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,7 +16,7 @@ from django.db.models.expressions import RawSQL
 from accounts.access import Member
 from forum.models import SearchEntry, Thread
 from forum.search import ranking
-from quokkaq.lib.fulltext import analyse, parse, quote_lexeme, saturation
+from quokkaq.lib.fulltext import analyse, dice, letter_runs, parse, quote_lexeme, saturation
 
 CANDIDATES = 300
 RAREST = 5
@@ -25,8 +24,6 @@ BODY_CHARACTERS = 1500
 # What a word counts that stands in the text only, not in the title.
 BODY_WEIGHT = 0.25
 SPELLING_WEIGHT = 0.4
-_RUN = 4
-_NOT_LETTERS = re.compile(r"[\W_]+")
 LIKELY = 0.62
 SEVERE = 0.82
 # Whoever waits for a page waits no longer than that for similar threads.
@@ -91,25 +88,15 @@ def _similar(member: Member, title: str, body: str, limit: int, rarity: ranking.
         weight * saturation(ranking.FIELD_WEIGHT["A" if lexeme in in_title else "B"], length, rarity.mean_length)
         for lexeme, weight in weights.items()
     )
-    spelt = _runs(title)
+    spelt = letter_runs(title)
     shares = {
-        key: (min(1.0, scores[entry] / itself) + SPELLING_WEIGHT * _shared(spelt, _runs(name))) / (1 + SPELLING_WEIGHT)
+        key: (min(1.0, scores[entry] / itself) + SPELLING_WEIGHT * dice(spelt, letter_runs(name)))
+        / (1 + SPELLING_WEIGHT)
         for entry, (key, name) in found.items()
     }
     best = sorted(shares, key=lambda key: (-shares[key], key))[:limit]
     threads = Thread.objects.visible_to(member).listed().in_bulk(best)
     return [Similar(threads[key], shares[key]) for key in best if key in threads]
-
-
-def _runs(title: str) -> frozenset[str]:
-    """Return every run of four letters or blanks of a title."""
-    text = f" {' '.join(_NOT_LETTERS.sub(' ', title.lower()).split())} "
-    return frozenset(text[start : start + _RUN] for start in range(len(text) - _RUN + 1))
-
-
-def _shared(one: frozenset[str], other: frozenset[str]) -> float:
-    """Return the Dice coefficient of two sets (Dice 1945, "Measures of the amount of ecologic association")."""
-    return 2 * len(one & other) / (len(one) + len(other)) if one or other else 0.0
 
 
 def suggest(member: Member, typed: str, *, limit: int = 6) -> Sequence[Thread]:

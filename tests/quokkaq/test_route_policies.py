@@ -32,6 +32,11 @@ POLICIES = {
     "forum:list": COURSE,
     "forum:ask": COURSE,
     "forum:preview": COURSE,
+    "forum:activity": COURSE,
+    "forum:points": COURSE,
+    "forum:points-csv": COURSE,
+    "forum:insights": STAFF,
+    "forum:insights-csv": STAFF,
     "forum:thread": COURSE,
     "forum:draft-thread": COURSE,
     "forum:draft-reply": COURSE,
@@ -99,6 +104,7 @@ def places(world: World) -> Places:
         "material_id": answer.citations.get(number=1).version.material_id,
         "person_id": world.user("sam").pk,
         "note_id": actions.add_staff_note(by=tim, thread=answer.thread, body="A note", form_key=uuid.uuid4()).pk,
+        "table": "contributors",
         "view_id": actions.save_view(by=sam, name="Mine", query="show=mine").pk,
     }
 
@@ -151,6 +157,11 @@ def test_outside_the_course_there_is_nothing(name: str, persona: str, places: Pl
         "forum:preview",
         "forum:draft-thread",
         "forum:save-view",
+        "forum:activity",
+        "forum:points",
+        "forum:points-csv",
+        "forum:insights",
+        "forum:insights-csv",
         "ai_answers:materials",
         "ai_answers:add-material",
     ):
@@ -169,7 +180,10 @@ def test_outside_the_course_there_is_nothing(name: str, persona: str, places: Pl
 def test_students_cannot_do_what_staff_do(name: str, places: Places, world: World) -> None:
     client = Client()
     client.force_login(world.user("noor"))
-    assert client.post(address(name, places)).status_code == 403
+    url = address(name, places)
+    refused = client.post(url)
+    # A page that takes no POST says so to everybody.
+    assert (client.get(url) if refused.status_code == 405 else refused).status_code == 403
 
 
 @pytest.mark.parametrize("persona", ["sam", "tim", "ada"])
