@@ -60,6 +60,10 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
         """Return the threads the member may read, without those whose replies stand in another one now."""
         return self.in_reach_of(member).filter(deleted_at=None, merged_into=None)
 
+    def questions_in(self, member: Member) -> "ThreadQuerySet":
+        """Return the questions of the course that count in its numbers: what is hidden or waits for approval doesn't."""
+        return self.visible_to(member).filter(kind="question", moderation="shown")
+
     def with_reader(self, member: Member) -> "ThreadQuerySet":
         """Add `my_read_at` (None: never opened), `my_vote`, `my_same` and `my_follow` of the member."""
         read = _rows("ThreadRead").filter(thread=OuterRef("pk"), user=member.user)
@@ -114,6 +118,22 @@ class PostQuerySet(models.QuerySet["Post"]):
             ).filter(Q(moderation="shown") | Q(author=member.user))
         return posts.filter(deleted_at=None)
 
+    def answers_in(self, member: Member) -> "PostQuerySet":
+        """Return the answers of the course that count: replies to questions by somebody else, shown to everybody there.
+
+        Private threads are among them for staff. Comments aren't answers, nor is what the asker adds.
+        """
+        answers = self.visible_to(member).filter(
+            parent=None, moderation="shown", thread__moderation="shown", thread__kind="question"
+        )
+        return answers.exclude(author=models.F("thread__author"))
+
+    def credited_to(self, member: Member) -> "PostQuerySet":
+        """Return the replies a member gets points for: their own, not comments, neither deleted nor hidden."""
+        return self.visible_to(member).filter(
+            author=member.user, parent=None, moderation="shown", thread__moderation="shown"
+        )
+
     def shown_to(self, member: Member) -> "PostQuerySet":
         """Return the posts a thread page needs, deleted ones as well (the page shows what they leave behind)."""
         posts = self.filter(institution_id=member.course.institution_id)
@@ -144,6 +164,11 @@ class VoteQuerySet(models.QuerySet["Vote"]):
     def visible_to(self, member: Member) -> "VoteQuerySet":
         """Return the member's own votes: who else voted is nobody's business."""
         return self.filter(user=member.user, institution_id=member.course.institution_id)
+
+    def received_by(self, member: Member) -> "VoteQuerySet":
+        """Return what others voted for answers of the member that can be read; say when, never who."""
+        answers = _rows("Post").credited_to(member)
+        return self.filter(post__in=answers).exclude(user=member.user)
 
 
 class EndorsementQuerySet(models.QuerySet["Endorsement"]):
@@ -226,6 +251,12 @@ class DeflectionQuerySet(models.QuerySet["Deflection"]):
     def visible_to(self, member: Member) -> "DeflectionQuerySet":
         """Return the member's own: who nearly asked what is nobody's business."""
         return self.filter(user=member.user, institution_id=member.course.institution_id)
+
+    def countable_by(self, member: Member) -> "DeflectionQuerySet":
+        """Return those of the course, for its staff to count and for nobody to list."""
+        if not member.is_staff:
+            return self.none()
+        return self.filter(course=member.course, institution_id=member.course.institution_id)
 
 
 class AssignmentQuerySet(models.QuerySet["Assignment"]):

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from forum.views import drafts, filing, lists, moderation, notes, posts, search, threads
+from forum.views import activity, drafts, filing, insights, lists, moderation, notes, posts, search, threads
 
 app_name = "forum"
 urlpatterns = [
@@ -21,6 +21,11 @@ urlpatterns = [
     path("approvals/all/", moderation.approve_all, name="approve-all"),
     path("merges/<uuid:merge_id>/undo/", filing.undo_merge, name="undo-merge"),
     path("people/<uuid:person_id>/ban/", moderation.ban, name="ban"),
+    path("activity/", activity.own_activity, name="activity"),
+    path("activity/points/", activity.own_points, name="points"),
+    path("activity/points.csv", activity.own_points_csv, name="points-csv"),
+    path("insights/", insights.insights, name="insights"),
+    path("insights/<slug:table>.csv", insights.insights_csv, name="insights-csv"),
     path("<int:number>/", threads.thread, name="thread"),
     path("<int:number>/edit/", threads.edit_thread, name="edit-thread"),
     path("<int:number>/history/", threads.thread_history, name="thread-history"),

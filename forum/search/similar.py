@@ -9,7 +9,6 @@ Figures, and how the thresholds were chosen: docs/adr/0005.
 """
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from forum.models import SearchEntry, Thread
 from forum.search import ranking
 from forum.search.finding import plain_text
 from forum.search.hurry import hurried
-from quokkaq.lib.fulltext import analyse, saturation
+from quokkaq.lib.fulltext import analyse, dice, letter_runs, saturation
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +37,6 @@ BODY_WEIGHT = 0.25
 # How far all of that may lift a thread above others whose titles are as alike.
 RELATED_WEIGHT = 0.25
 SPELLING_WEIGHT = 0.5
-_RUN = 4
-_NOT_LETTERS = re.compile(r"[\W_]+")
 LIKELY = 0.85
 SEVERE = 0.92
 # Titles of fewer words than that say too little to be sure.
@@ -105,12 +102,12 @@ def _similar(member: Member, title: str, body: str, limit: int, rarity: ranking.
         entry: (key, name) for entry, key, name in rows.values_list("pk", "thread_id", "thread__title")[:CANDIDATES]
     }
     measured = _measure(list(found), in_title, in_body, rarity)
-    spelt = _runs(title)
+    spelt = letter_runs(title)
     shares: dict[UUID, float] = {}
     order: dict[UUID, float] = {}
     for entry, (key, name) in found.items():
         alike, related = measured[entry]
-        shares[key] = (alike + SPELLING_WEIGHT * _shared(spelt, _runs(name))) / (1 + SPELLING_WEIGHT)
+        shares[key] = (alike + SPELLING_WEIGHT * dice(spelt, letter_runs(name))) / (1 + SPELLING_WEIGHT)
         order[key] = shares[key] + RELATED_WEIGHT * related
     best = sorted(order, key=lambda key: (-order[key], key))[:limit]
     threads = Thread.objects.visible_to(member).listed().in_bulk(best)
@@ -161,14 +158,3 @@ def _occurrences(
             lengths[entry] = words
             counts.setdefault(entry, {})[lexeme] = (places.count("A"), len(places) - places.count("A"))
     return counts, lengths
-
-
-def _runs(title: str) -> frozenset[str]:
-    """Return every run of four letters or blanks of a title."""
-    text = f" {' '.join(_NOT_LETTERS.sub(' ', title.lower()).split())} "
-    return frozenset(text[start : start + _RUN] for start in range(len(text) - _RUN + 1))
-
-
-def _shared(one: frozenset[str], other: frozenset[str]) -> float:
-    """Return the Dice coefficient of two sets (Dice 1945, "Measures of the amount of ecologic association")."""
-    return 2 * len(one & other) / (len(one) + len(other)) if one or other else 0.0

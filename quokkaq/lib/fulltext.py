@@ -5,6 +5,7 @@ indexes are fast) and stems; it doesn't rank: `ts_rank` knows no inverse documen
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,8 @@ from django.db.models import Lookup
 LANGUAGE = "english"
 K1 = 1.2
 B = 0.75
+_RUN = 4
+_NOT_LETTERS = re.compile(r"[\W_]+")
 
 
 def inverse_document_frequency(documents: int, containing: int) -> float:
@@ -44,6 +47,17 @@ def analyse(texts: Sequence[str]) -> list[Counter[str]]:
         for place, lexeme, count in cursor.fetchall():
             lexemes[place - 1][lexeme] = count
     return lexemes
+
+
+def letter_runs(title: str) -> frozenset[str]:
+    """Return every run of four letters or blanks of a title."""
+    text = f" {' '.join(_NOT_LETTERS.sub(' ', title.lower()).split())} "
+    return frozenset(text[start : start + _RUN] for start in range(len(text) - _RUN + 1))
+
+
+def dice(one: frozenset[str], other: frozenset[str]) -> float:
+    """Return the Dice coefficient of two sets (Dice 1945, "Measures of the amount of ecologic association")."""
+    return 2 * len(one & other) / (len(one) + len(other)) if one or other else 0.0
 
 
 def quote_lexeme(lexeme: str) -> str:

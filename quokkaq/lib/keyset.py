@@ -49,17 +49,28 @@ def page(rows: QuerySet[M], *, order: str, cursor: str, size: int, scope: str) -
     return Page(items, _encode(getattr(items[-1], order), items[-1].pk, scope) if more else "")
 
 
+def make_cursor(place: Sequence[str | int], scope: str) -> str:
+    """Return a cursor for a listing that isn't of one model: `place` is the key of the last row shown."""
+    return signing.dumps([*place, scope], salt=_SALT, compress=True)
+
+
+def read_cursor(cursor: str, scope: str, parts: int) -> list[Any]:
+    """Return the `parts` of the key that `make_cursor` was given. Raises `BadCursor`."""
+    try:
+        place: list[Any]
+        *place, made_for = signing.loads(cursor, salt=_SALT)
+    except (signing.BadSignature, ValueError, TypeError) as error:
+        raise BadCursor("altered") from error
+    if made_for != scope or len(place) != parts:
+        raise BadCursor("made for another listing")
+    return place
+
+
 def _encode(key: Any, row_id: uuid.UUID, scope: str) -> str:
-    value = key.isoformat() if hasattr(key, "isoformat") else key
-    return signing.dumps([value, row_id.hex, scope], salt=_SALT, compress=True)
+    return make_cursor([key.isoformat() if hasattr(key, "isoformat") else key, row_id.hex], scope)
 
 
 def _decode(cursor: str, scope: str, rows: QuerySet[M], order: str) -> tuple[Any, uuid.UUID]:
-    try:
-        value, row_id, made_for = signing.loads(cursor, salt=_SALT)
-    except (signing.BadSignature, ValueError, TypeError) as error:
-        raise BadCursor("altered") from error
-    if made_for != scope:
-        raise BadCursor("made for another listing")
+    value, row_id = read_cursor(cursor, scope, 2)
     field: Any = rows.model._meta.get_field(order)
     return field.to_python(value), uuid.UUID(row_id)

@@ -17,7 +17,8 @@ import pytest
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Permission
-from django.db.models import ForeignKey
+from django.core.cache import cache
+from django.db.models import Count, ForeignKey
 from django.test import Client
 from django.urls import reverse
 
@@ -25,9 +26,14 @@ from accounts.access import Member
 from accounts.models import AuditEvent, Course, Enrollment, Institution, User
 from ai_answers import actions as ai_actions
 from ai_answers.models import Answer
-from forum import actions
+from forum import actions, activity, points
+from forum.activity import Event
 from forum.admin import ThreadAdmin
+from forum.insights import DAYS, TABLES
+from forum.insights.clusters import Group
+from forum.insights.numbers import Contributor
 from forum.models import Anonymity, Byline, Post, Revision, Thread, Writing
+from forum.querysets import PostQuerySet
 from forum.views import lists
 from tests import factories
 from tests.factories import World
@@ -110,6 +116,7 @@ class Scene:
             "post_id": (thread.posts.filter(deleted_at=None).first() or self.reply).pk,
             "material_id": self.answer.citations.get(number=1).version.material_id,
             "person_id": self.lena.user.pk,
+            "table": "contributors",
         }
 
 
@@ -129,7 +136,7 @@ def fetch(client: Client, url: str) -> str:
     page = body.decode("utf-8", "replace")
     page = re.sub(r'name="csrfmiddlewaretoken" value="\w+"|name="form_key" value="[\w-]+"', "", page)
     # The times are the same rows' times; how long ago they are goes on.
-    page = re.sub(r">(just now|\d+ (min|h|d) ago)<", "><", page)
+    page = re.sub(r">(just now|\d+ (min|h|d) ago)<|Counted at \d+:\d+", "><", page)
     return f"{response.status_code} {response.get('Content-Disposition', '')} {page}"
 
 
@@ -192,6 +199,27 @@ def feeds(scene: Scene, who: str) -> dict[str, str]:
     return {url: fetch(Client(), url)}
 
 
+def statistics(scene: Scene, who: str) -> dict[str, str]:
+    """Read every number of the course and every table of them, over every period."""
+    client = signed_in(scene, who)
+    base = reverse("forum:insights", args=["cs-101"])
+    urls = [f"{base}?days={days}" for days in DAYS]
+    urls += [f"{base}{table}.csv?days={days}" for table in TABLES for days in DAYS]
+    # A page of a minute ago would show no difference.
+    cache.clear()
+    return {url: fetch(client, url) for url in urls}
+
+
+def own_pages(scene: Scene, who: str) -> dict[str, str]:
+    """Read one's own activity and points."""
+    client = signed_in(scene, who)
+    return {url: fetch(client, url) for url in map(own_address, ("activity", "points", "points-csv"))}
+
+
+def own_address(name: str) -> str:
+    return reverse(f"forum:{name}", args=["cs-101"])
+
+
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -229,12 +257,54 @@ def plant_avatar(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Writing, "byline", leaky)
 
 
+def plant_contributors(patch: pytest.MonkeyPatch) -> None:
+    def leaky(answers: PostQuerySet) -> list[Contributor]:
+        counted = answers.values("author__display_name").annotate(made=Count("pk")).order_by("author__display_name")
+        return [Contributor(row["author__display_name"], row["made"], 0) for row in counted]
+
+    patch.setattr("forum.insights.numbers._contributors", leaky)
+
+
+def plant_people(patch: pytest.MonkeyPatch) -> None:
+    """Count askers as persons: two pseudonyms of one person make one."""
+
+    def leaky(self: Group) -> int:
+        askers = Thread.objects.filter(pk__in=[thread.id for thread in self.threads]).values_list("author__email")
+        return sum(len(address) for (address,) in askers)
+
+    patch.setattr(Group, "people", property(leaky))
+    patch.setattr("forum.insights.clusters.FEWEST_PEOPLE", 0)
+
+
+def plant_activity(patch: pytest.MonkeyPatch) -> None:
+    """Show everybody what anybody did."""
+
+    def of_sam(member: Member, cursor: str = "") -> tuple[list[Event], str]:
+        return activity.activity(Member(User.objects.get(email="sam@example.edu"), member.course, member.role))
+
+    patch.setattr("forum.views.activity.activity", of_sam)
+
+
+def plant_points(patch: pytest.MonkeyPatch) -> None:
+    """Show everybody what somebody else has."""
+    standing = points.standing
+
+    def of_sam(member: Member) -> points.Standing:
+        return standing(Member(User.objects.get(email="sam@example.edu"), member.course, member.role))
+
+    patch.setattr(points, "standing", of_sam)
+
+
 SURFACES: dict[str, tuple[Reader, Plant]] = {
     "pages": (pages, plant_byline),
     "sort order": (pages, plant_order),
     "AI panel": (pages, plant_panel),
     "files": (files, plant_avatar),
     "feeds": (feeds, plant_byline),
+    "statistics": (statistics, plant_contributors),
+    "frequent questions": (statistics, plant_people),
+    "activity": (own_pages, plant_activity),
+    "points": (own_pages, plant_points),
     "admin": (admin_pages, plant_admin_column),
     "admin search": (admin_pages, plant_admin_search),
     "revisions and audit": (records, plant_editor),

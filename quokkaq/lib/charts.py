@@ -1,0 +1,116 @@
+"""Charts as inline SVG that says nothing about how it looks: colours and type come from our stylesheet.
+
+pygal lays out axes and marks. What it adds for files that stand alone (styles, scripts, links, ids, comments) is left
+out: the tree is copied through two short lists of what may stay. Why pygal: docs/adr/0006.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pygal
+from django.utils.safestring import SafeString, mark_safe
+from pygal.style import Style
+
+# pygal hooks itself into Python's imports to find map plugins, by an interface Python has dropped. We draw no maps.
+sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, pygal.PluginImportFixer)]
+
+# In the units of the view box, not pixels: the stylesheet sets the same size for the text it lays out.
+WIDTH = 480
+TEXT = 16
+_LAYOUT = Style(label_font_size=TEXT, major_label_font_size=TEXT, value_font_size=TEXT, no_data_font_size=TEXT)
+_ELEMENTS = {"svg", "g", "rect", "path", "circle", "text"}
+_ATTRIBUTES = {"x", "y", "width", "height", "rx", "ry", "cx", "cy", "r", "d", "transform", "viewBox"}
+# Layers for a script that shows values under the pointer.
+_LEFT_OUT = {"plot overlay", "plot text-overlay", "plot tooltip-overlay"}
+_IDLE = {"reactive", "tooltip-trigger"}
+_STEPS = 5
+
+
+@dataclass(frozen=True)
+class Series:
+    """One row of numbers under a name."""
+
+    name: str
+    values: Sequence[int]
+
+
+def bars(key: str, *, title: str, description: str, labels: Sequence[str], series: Sequence[Series]) -> SafeString:
+    """Return a bar chart. `key` is unique on the page; `title` and `description` are read out in place of the picture."""
+    top = max((value for row in series for value in row.values), default=0)
+    ticks = _ticks(top)
+    every = max(1, -(-len(labels) // 5))
+    chart = pygal.Bar(
+        **_options(height=240),
+        range=(0, ticks[-1]),
+        y_labels=ticks,
+        x_labels_major_every=every,
+        show_minor_x_labels=False,
+        spacing=TEXT,
+        value_formatter=str,
+    )
+    return _drawn(chart, key, title, description, labels, series)
+
+
+def dots(key: str, *, title: str, description: str, labels: Sequence[str], series: Sequence[Series]) -> SafeString:
+    """Return a table of dots, a row for each series; the larger the number, the larger the dot."""
+    chart = pygal.Dot(**_options(height=240), x_labels_major_every=6, show_minor_x_labels=False)
+    return _drawn(chart, key, title, description, labels, series)
+
+
+def _options(height: int) -> dict[str, Any]:
+    return {
+        "width": WIDTH, "height": height, "margin": 8, "style": _LAYOUT, "css": [], "js": [],
+        "disable_xml_declaration": True, "no_prefix": True, "show_legend": False, "no_data_text": "", "truncate_label": -1,
+    }  # fmt: skip
+
+
+def _ticks(top: int) -> list[int]:
+    """Return round whole numbers from 0 to at least `top`: nobody asks half a question."""
+    sizes = (digit * 10**power for power in count() for digit in (1, 2, 5))
+    step = next(size for size in sizes if size * _STEPS >= top)
+    return list(range(0, max(top, 1) + step, step))
+
+
+def _drawn(
+    chart: Any, key: str, title: str, description: str, labels: Sequence[str], series: Sequence[Series]
+) -> SafeString:
+    chart.x_labels = list(labels)
+    for row in series:
+        chart.add(row.name, list(row.values))
+    drawing = _kept(chart.render_tree())
+    drawing.set("class", "chart")
+    drawing.set("role", "img")
+    drawing.set("aria-labelledby", f"{key}-title {key}-description")
+    drawing.set("focusable", "false")
+    for place, (name, text) in enumerate((("title", title), ("desc", description))):
+        said = ET.Element(name, {"id": f"{key}-{'title' if name == 'title' else 'description'}"})
+        said.text = text
+        drawing.insert(place, said)
+    return mark_safe(ET.tostring(drawing, encoding="unicode", short_empty_elements=False))  # noqa: S308 (ElementTree escapes)
+
+
+def _kept(element: Any) -> ET.Element:
+    """Copy what may stay of an element, under class names of our own."""
+    copy = ET.Element(_name(element))
+    for name, value in element.attrib.items():
+        if name in _ATTRIBUTES:
+            copy.set(name, value)
+    classes = dict.fromkeys(f"chart-{word}" for word in element.attrib.get("class", "").split() if word not in _IDLE)
+    if classes:
+        copy.set("class", " ".join(classes))
+    if copy.tag == "text":
+        copy.text = element.text
+    for child in element:
+        if isinstance(child.tag, str) and _name(child) in _ELEMENTS and child.attrib.get("class") not in _LEFT_OUT:
+            inner = _kept(child)
+            if len(inner) or inner.text or inner.tag != "g":
+                copy.append(inner)
+    return copy
+
+
+def _name(element: Any) -> str:
+    return str(element.tag).rpartition("}")[2]
