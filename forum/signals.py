@@ -14,3 +14,5 @@ answer_accepted = Signal()
 people_mentioned = Signal()
 # Arguments: thread, by (the Member who has the same question).
 same_question_asked = Signal()
+# Arguments: thread, to (the User who shall see to it), by (the Member who said so). Not when somebody takes it themselves.
+thread_assigned = Signal()

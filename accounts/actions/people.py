@@ -1,35 +1,14 @@
-"""What changes people and courses. Each action is atomic and writes its audit row."""
+"""What people change about themselves."""
 
 from typing import IO, Any
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.db import models, transaction
+from django.db import transaction
 
-from accounts.models import AuditEvent, Course, Tenanted, User, avatar_key
-from quokkaq.lib import request_id
+from accounts.actions.auditing import audit
+from accounts.models import User, avatar_key
 from quokkaq.lib.images import make_avatar
-
-
-def audit(
-    verb: str,
-    target: models.Model,
-    *,
-    by: User | None,
-    course: Course | None = None,
-    **data: Any,
-) -> None:
-    """Note that `by` did `verb` to `target`. Call it inside the action's transaction; `data` holds ids and codes, no text."""
-    AuditEvent.objects.create(
-        institution_id=target.institution_id if isinstance(target, Tenanted) else target.pk,
-        actor=by,
-        course=course,
-        verb=verb,
-        target_type=target._meta.label_lower,
-        target_id=target.pk,
-        data=data,
-        request_id=request_id.current(),
-    )
 
 
 @transaction.atomic
