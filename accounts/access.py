@@ -12,6 +12,10 @@ from django_htmx.middleware import HtmxDetails
 from accounts.models import Course, CourseStatus, Enrollment, EnrollmentStatus, PostingPolicy, Role, User
 
 
+class Refused(Exception):
+    """The act is allowed to this person in general, but not now; the message says why."""
+
+
 class SignedInRequest(HttpRequest):
     """A request behind `login_required`."""
 
@@ -114,6 +118,42 @@ def require_staff(member: Member) -> None:
     """Raise 403 unless the member is TA or instructor of the course now."""
     if not member.is_staff:
         raise PermissionDenied
+
+
+# Who changes what of a course's set-up, while it isn't archived. All of its staff may look at all of it.
+SET_UP: dict[str, frozenset[Role]] = {
+    "settings": frozenset({Role.INSTRUCTOR}),  # name, policies, archive
+    "people": frozenset({Role.INSTRUCTOR}),  # who is in the course, as what
+    "sections": frozenset({Role.TA, Role.INSTRUCTOR}),
+    "assignments": frozenset({Role.TA, Role.INSTRUCTOR}),
+    "tags": frozenset({Role.TA, Role.INSTRUCTOR}),
+    "templates": frozenset({Role.TA, Role.INSTRUCTOR}),
+}
+
+
+def may_set_up(member: Member, part: str) -> bool:
+    """Tell whether the member may change that part of the course now."""
+    return member.is_staff and member.may_write and member.role in SET_UP[part]
+
+
+def require_set_up(member: Member, part: str) -> None:
+    """Raise 403 unless the member may change that part of the course now."""
+    if not may_set_up(member, part):
+        raise PermissionDenied
+
+
+def require_instructor(member: Member) -> None:
+    """Raise 403 unless the member is instructor of the course now, archived or not."""
+    if not (member.is_staff and member.role == Role.INSTRUCTOR):
+        raise PermissionDenied
+
+
+def get_enrollment(member: Member, enrollment_id: uuid.UUID) -> Enrollment:
+    """Return what somebody is in the member's course, to its staff; else 404."""
+    enrollment = Enrollment.objects.of_course(member).select_related("user").filter(pk=enrollment_id).first()
+    if enrollment is None:
+        raise Http404
+    return enrollment
 
 
 def require_writer(member: Member) -> None:

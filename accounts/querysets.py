@@ -7,6 +7,7 @@ from django.contrib.auth.models import BaseUserManager
 from django.db import models
 
 if TYPE_CHECKING:
+    from accounts.access import Member
     from accounts.models import AuditEvent, Course, Enrollment, Institution, User
 
 
@@ -61,6 +62,12 @@ class EnrollmentQuerySet(models.QuerySet["Enrollment"]):
         """Return the user's own enrollments and, for staff, everybody's in the courses they run."""
         run = user.enrollments.staff().values("course")
         return self.filter(models.Q(user=user) | models.Q(course__in=run), institution_id=user.institution_id)
+
+    def of_course(self, member: "Member") -> "EnrollmentQuerySet":
+        """Return everybody in the member's course, dropped ones too, to its staff, and nothing to anybody else."""
+        if not member.is_staff:
+            return self.none()
+        return self.filter(course=member.course, institution_id=member.course.institution_id)
 
 
 class CourseQuerySet(models.QuerySet["Course"]):

@@ -8,30 +8,32 @@ import uuid
 from collections.abc import Sequence
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 from django.http import Http404
 
+import accounts.access
 from accounts.access import Member, get_member
-from accounts.models import AnonymityPolicy, Enrollment, Role, User
+from accounts.models import AnonymityPolicy, Course, Enrollment, Role, User
 from accounts.querysets import READING
 from forum.models import (
     Anonymity,
+    Assignment,
     Flag,
     FlagStatus,
     Kind,
     Merge,
     Moderation,
     Post,
+    ResponseTemplate,
     StaffNote,
+    Tag,
     Thread,
     ThreadAlias,
     Visibility,
     Writing,
 )
 
-
-class Refused(Exception):
-    """The act is allowed to this person in general, but not now; the message says why."""
+Refused = accounts.access.Refused
 
 
 def require(allowed: bool) -> None:
@@ -193,6 +195,37 @@ def names_in(member: Member) -> list[str]:
     """Return what the people of the course are called: who may be meant by an `@` in a preview."""
     people = User.objects.filter(enrollments__course=member.course, enrollments__status__in=READING)
     return list(people.values_list("display_name", flat=True))
+
+
+def staff_of(course: Course) -> QuerySet[User]:
+    """Return the people who run the course now: to whom a thread may be given."""
+    return User.objects.get_queryset().filter(
+        pk__in=Enrollment.objects.staff().filter(course=course).values("user"), is_active=True
+    )
+
+
+def get_template(member: Member, template_id: uuid.UUID) -> ResponseTemplate:
+    """Return a response template of the course; 404 to everybody but staff."""
+    template = ResponseTemplate.objects.visible_to(member).filter(pk=template_id).first()
+    if template is None:
+        raise Http404
+    return template
+
+
+def get_assignment(member: Member, assignment_id: uuid.UUID) -> Assignment:
+    """Return an assignment of the member's course, or raise 404."""
+    assignment = Assignment.objects.visible_to(member).filter(pk=assignment_id).first()
+    if assignment is None:
+        raise Http404
+    return assignment
+
+
+def get_tag(member: Member, tag_id: uuid.UUID) -> Tag:
+    """Return a tag of the member's course, or raise 404."""
+    tag = Tag.objects.visible_to(member).filter(pk=tag_id).first()
+    if tag is None:
+        raise Http404
+    return tag
 
 
 def get_staff_note(member: Member, thread: Thread, note_id: uuid.UUID) -> StaffNote:

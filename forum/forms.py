@@ -1,5 +1,6 @@
 """What people may type into the forum, and what it says when they typed something else."""
 
+import contextlib
 import re
 import uuid
 from typing import Any
@@ -8,10 +9,22 @@ from django import forms
 from django.utils import timezone
 
 from accounts.access import Member
-from accounts.forms import HiddenText
+from accounts.forms import HiddenText, LocalTime
+from accounts.models import User
 from forum import access
-from forum.actions import Decision, ThreadDraft
-from forum.models import MAX_BODY, MAX_TITLE, MIN_TITLE, Anonymity, Assignment, FlagReason, Kind, Tag, Visibility
+from forum.actions import BULK_ACTS, Act, Decision, ThreadDraft, assigning, sorting, tagging
+from forum.models import (
+    MAX_BODY,
+    MAX_TITLE,
+    MIN_TITLE,
+    Anonymity,
+    Assignment,
+    FlagReason,
+    Kind,
+    ResponseTemplate,
+    Tag,
+    Visibility,
+)
 
 
 class PlainText(forms.CharField):
@@ -162,6 +175,8 @@ class ReplyForm(FormKeyed):
 
     body = body_field("Your reply", rows=5)
     anonymity = forms.ChoiceField(label="Your name", choices=Anonymity.choices, initial=Anonymity.NAMED)
+    # Ids of the response templates the text was made from.
+    templates = HiddenText(required=False)
 
     def __init__(self, *args: Any, member: Member, anonymity: str = Anonymity.NAMED, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -170,6 +185,18 @@ class ReplyForm(FormKeyed):
 
     def chosen_anonymity(self) -> Anonymity:
         return Anonymity(self.cleaned_data.get("anonymity", Anonymity.NAMED))
+
+    def used_templates(self) -> list[uuid.UUID]:
+        return template_ids(self.cleaned_data["templates"])
+
+
+def template_ids(text: str) -> list[uuid.UUID]:
+    """Return the ids in a hidden field, the first ten; what isn't one is passed over."""
+    found = []
+    for word in text.split()[:10]:
+        with contextlib.suppress(ValueError):
+            found.append(uuid.UUID(word))
+    return found
 
 
 class StaffNoteForm(FormKeyed):
@@ -310,3 +337,163 @@ class RefileForm(forms.Form):
 
     kind = forms.ChoiceField(label="Kind", choices=[c for c in Kind.choices if c[0] != Kind.ANNOUNCEMENT])
     visibility = forms.ChoiceField(label="Who can read it", choices=Visibility.choices)
+
+
+class AssignForm(forms.Form):
+    """Who of the staff sees to a thread; empty for nobody."""
+
+    to = forms.ModelChoiceField(
+        User.objects.none(),
+        required=False,
+        empty_label="Nobody",
+        error_messages={"invalid_choice": "Choose somebody who is staff of this course now."},
+    )
+
+    def __init__(self, *args: Any, member: Member, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["to"].queryset = access.staff_of(member.course)  # type: ignore[attr-defined]
+
+
+class ResponseTemplateForm(forms.ModelForm[ResponseTemplate]):
+    """A text to answer with again and again."""
+
+    title = OneLine(
+        label="Title",
+        max_length=80,
+        help_text="How you find it in the list. Students don’t see it.",
+        error_messages={"required": "Give it a title."},
+    )
+    category = OneLine(
+        label="Category",
+        max_length=40,
+        required=False,
+        widget=forms.TextInput(attrs={"list": "categories", "autocomplete": "off"}),
+        help_text="For example “Homework” or “Setting up”. Empty: none.",
+    )
+    body = body_field("Text", rows=8)
+
+    class Meta:
+        model = ResponseTemplate
+        fields = ["title", "category", "body"]
+
+    def validate_unique(self) -> None:
+        """Leave it to the action, which looks under a lock."""
+
+
+class AssignmentForm(forms.ModelForm[Assignment]):
+    """What a course hands out, until when, and how long its solutions stay secret."""
+
+    title = OneLine(label="Title", max_length=120, error_messages={"required": "Give it a title."})
+    due_at = LocalTime(label="Due", required=False)
+    embargo_until = LocalTime(
+        label="Solutions stay secret until",
+        required=False,
+        help_text="Until then the AI gives hints and no solutions. Empty: until it is due.",
+    )
+    no_embargo = forms.BooleanField(label="No embargo: solutions may be given at any time", required=False)
+
+    class Meta:
+        model = Assignment
+        fields = ["title", "due_at", "embargo_until"]
+
+    def __init__(self, data: Any = None, *, instance: Assignment | None = None) -> None:
+        super().__init__(data, instance=instance)
+        self.fields["no_embargo"].initial = instance is not None and instance.embargo_until is None
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        due, embargo = data.get("due_at"), data.get("embargo_until")
+        if data.get("no_embargo"):
+            if embargo:
+                self.add_error("embargo_until", "Give a time or tick “No embargo”, not both.")
+        elif embargo is None and "embargo_until" in data:
+            data["embargo_until"] = due
+        elif due and embargo and embargo < due:
+            self.add_error(
+                "embargo_until", "This is before it is due: solutions would be out while people still work on it."
+            )
+        return data
+
+    def validate_unique(self) -> None:
+        """Leave it to the action, which looks under a lock."""
+
+    def values(self) -> dict[str, Any]:
+        return {name: self.cleaned_data[name] for name in ("title", "due_at", "embargo_until")}
+
+
+class TagForm(forms.Form):
+    """A word to sort threads by."""
+
+    name = OneLine(
+        label="Name", max_length=40,
+        error_messages={
+            "required": "Give the tag a name.",
+            "max_length": "The name is too long: use up to %(limit_value)d characters.",
+        },
+    )  # fmt: skip
+
+
+class BulkForm(forms.Form):
+    """Threads, and one thing to do to all of them."""
+
+    ACTS = (
+        ("resolve", "Mark as resolved"),
+        ("reopen", "Open again"),
+        ("assign", "Assign to…"),
+        ("tag", "Add tag…"),
+        ("untag", "Remove tag…"),
+        ("assignment", "Set assignment…"),
+        ("pin", "Pin"),
+        ("unpin", "Unpin"),
+        ("lock", "Lock for replies of students"),
+        ("unlock", "Unlock"),
+        ("delete", "Delete (can be restored)"),
+        ("restore", "Restore"),
+    )
+    threads = forms.TypedMultipleChoiceField(
+        coerce=int,
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"required": "Tick the threads you mean first."},
+    )
+    act = forms.ChoiceField(
+        label="Do",
+        choices=[("", "Choose…"), *ACTS],
+        error_messages={"required": "Choose what to do with them."},
+    )
+    to = forms.ModelChoiceField(User.objects.none(), label="Assign to", required=False, empty_label="Nobody")
+    tag = forms.ModelChoiceField(
+        Tag.objects.none(), label="Tag", to_field_name="slug", required=False, empty_label="Choose…"
+    )
+    assignment = forms.ModelChoiceField(
+        Assignment.objects.none(), label="Assignment", to_field_name="slug", required=False, empty_label="None"
+    )
+
+    def __init__(self, *args: Any, member: Member, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["to"].queryset = access.staff_of(member.course)  # type: ignore[attr-defined]
+        self.fields["tag"].queryset = Tag.objects.visible_to(member)  # type: ignore[attr-defined]
+        self.fields["assignment"].queryset = Assignment.objects.visible_to(member)  # type: ignore[attr-defined]
+        # Whether they are there is asked by the action, under its lock; here only that they are numbers.
+        self.fields["threads"].valid_value = _is_number  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if data.get("act") in ("tag", "untag") and not data.get("tag") and "tag" not in self.errors:
+            self.add_error("tag", "Choose a tag.")
+        return data
+
+    def chosen_act(self) -> tuple[str, Act]:
+        """Return what to do, once valid."""
+        data = self.cleaned_data
+        match data["act"]:
+            case "assign":
+                return assigning(data["to"])
+            case "tag" | "untag":
+                return tagging(data["tag"], on=data["act"] == "tag")
+            case "assignment":
+                return sorting(data["assignment"])
+        return BULK_ACTS[data["act"]]
+
+
+def _is_number(value: str) -> bool:
+    return value.isascii() and value.isdigit() and len(value) < 10

@@ -28,3 +28,5 @@ merge_undone = Signal()
 thread_moved = Signal()
 # Arguments: thread. Staff changed its kind or who may read it.
 thread_refiled = Signal()
+# Arguments: thread, to (the User who shall see to it), by (the Member who said so). Not when somebody takes it themselves.
+thread_assigned = Signal()

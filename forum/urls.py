@@ -2,7 +2,24 @@
 
 from django.urls import path
 
-from forum.views import activity, drafts, filing, insights, lists, moderation, notes, posts, search, threads
+from forum.views import (
+    activity,
+    bulk,
+    course,
+    course_parts,
+    drafts,
+    filing,
+    insights,
+    lists,
+    moderation,
+    notes,
+    posts,
+    queue,
+    roster,
+    search,
+    templates,
+    threads,
+)
 
 app_name = "forum"
 urlpatterns = [
@@ -49,6 +66,8 @@ urlpatterns = [
     path("<int:number>/move/", filing.move, name="move"),
     path("<int:number>/refile/", filing.refile, name="refile"),
     path("<int:number>/open/", filing.open_up, name="open-up"),
+    path("<int:number>/assign/", queue.assign_thread, name="assign-thread"),
+    path("<int:number>/insert-template/", templates.insert_template, name="insert-template"),
     path("<int:number>/reply/", posts.reply, name="reply"),
     path("<int:number>/posts/<uuid:post_id>/comment/", posts.reply, name="comment"),
     path("<int:number>/posts/<uuid:post_id>/draft/", drafts.save_draft, name="draft-comment"),
@@ -64,4 +83,27 @@ urlpatterns = [
     path("<int:number>/posts/<uuid:post_id>/hide/", moderation.hide, name="hide-post"),
     path("<int:number>/posts/<uuid:post_id>/unhide/", moderation.unhide, name="unhide-post"),
     path("<int:number>/posts/<uuid:post_id>/approve/", moderation.approve, name="approve-post"),
+    path("queue/", queue.staff_queue, name="queue"),
+    path("bulk/", bulk.bulk, name="bulk"),
+    path("templates/", templates.template_list, name="templates"),
+    path("templates/add/", templates.edit_template, name="add-template"),
+    path("templates/<uuid:template_id>/", templates.edit_template, name="edit-template"),
+    path("templates/<uuid:template_id>/delete/", templates.delete_template, name="delete-template"),
+    path("course/", course.overview, name="course"),
+    path("course/settings/", course.settings, name="course-settings"),
+    path("course/open-posting/", course.open_posting, name="open-posting"),
+    path("course/archive/", course.archive, name="archive-course"),
+    path("course/audit/", course.audit_trail, name="audit"),
+    path("course/roster/", roster.roster, name="roster"),
+    path("course/roster/add/", roster.add_people, name="add-people"),
+    path("course/roster.csv", roster.roster_csv, name="roster-csv"),
+    path("course/roster/<uuid:enrollment_id>/", roster.enrollment, name="enrollment"),
+    path("course/sections/", roster.sections, name="sections"),
+    path("course/assignments/", course_parts.assignments, name="assignments"),
+    path("course/assignments/add/", course_parts.edit_assignment, name="add-assignment"),
+    path("course/assignments/<uuid:assignment_id>/", course_parts.edit_assignment, name="edit-assignment"),
+    path("course/assignments/<uuid:assignment_id>/delete/", course_parts.delete_assignment, name="delete-assignment"),
+    path("course/tags/", course_parts.tags, name="tags"),
+    path("course/tags/<uuid:tag_id>/", course_parts.rename_tag, name="rename-tag"),
+    path("course/tags/<uuid:tag_id>/delete/", course_parts.delete_tag, name="delete-tag"),
 ]

@@ -1,6 +1,7 @@
 """Replying, editing, accepting and deleting replies."""
 
 import uuid
+from collections.abc import Collection
 
 from django.db import transaction
 from django.utils import timezone
@@ -11,6 +12,7 @@ from forum import access
 from forum.actions.drafts import discard_draft
 from forum.actions.mentions import note_mentions, people_called
 from forum.actions.reading import mark_read
+from forum.actions.templates import count_use
 from forum.actions.threads import (
     content_key,
     editor_shown,
@@ -33,8 +35,11 @@ def add_reply(
     form_key: uuid.UUID,
     parent: Post | None = None,
     anonymity: Anonymity = Anonymity.NAMED,
+    templates: Collection[uuid.UUID] = (),
 ) -> Post:
     """Reply to a thread, or comment under a reply. Sending the same form again returns the post of the first time.
+
+    `templates` are the response templates the text was made from; each counts one use.
 
     Raises `Refused` when the thread was locked, or the reply deleted, in the meantime.
     """
@@ -76,6 +81,8 @@ def add_reply(
     refresh_status(thread)
     mark_read(by=by, thread=thread, up_to=post.created_at)
     discard_draft(by=by, thread=thread, post=parent)
+    if templates:
+        count_use(by, templates)
     if post.is_shown:
         post_added.send(sender=Post, post=post)
         note_mentions(by=by, writing=post, people=people)

@@ -40,6 +40,7 @@ def reply(request: SignedInRequest, slug: str, number: int, post_id: uuid.UUID |
             body=form.cleaned_data["body"],
             anonymity=form.chosen_anonymity(),
             form_key=form.key(),
+            templates=form.used_templates(),
         )
     except access.Refused as refusal:
         form.add_error("body", str(refusal))

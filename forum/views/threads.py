@@ -12,11 +12,13 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from accounts.access import Member, SignedInRequest, get_member
 from accounts.decorators import View, login_required
+from accounts.models import User
 from forum import access, actions
 from forum.differences import difference
-from forum.forms import ReplyForm, StaffNoteForm, ThreadEditForm, ThreadForm, body_field
-from forum.models import MAX_BODY, Anonymity, Draft, Kind, Post, Revision, StaffNote, Thread
+from forum.forms import ReplyForm, StaffNoteForm, ThreadEditForm, ThreadForm, body_field, template_ids
+from forum.models import MAX_BODY, Anonymity, Draft, Kind, Post, ResponseTemplate, Revision, StaffNote, Thread
 from forum.panels import thread_panels
+from forum.responses import fill, left_over, values_for
 from forum.search import Likeness, Similar, similar_threads
 from quokkaq.lib.markdown import References
 from quokkaq.lib.markdown import render as render_markdown
@@ -104,7 +106,8 @@ def thread(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         return render(request, "forum/thread_deleted.html", {"member": member, "thread": found})
     if found.merged_into_id:
         return to_merge_target(request, member, found)
-    response = thread_page(request, member, found)
+    inserted = _asked_template(request, member)
+    response = thread_page(request, member, found, inserted=inserted)
     if found.is_unread:
         actions.mark_read(by=member, thread=found, up_to=found.last_activity_at)
     return response
@@ -117,6 +120,12 @@ def to_merge_target(request: SignedInRequest, member: Member, thread: Thread) ->
     return redirect(target)
 
 
+def _asked_template(request: SignedInRequest, member: Member) -> ResponseTemplate | None:
+    """Return the response template the address names (`?template=`), if staff ask and it is there."""
+    asked = template_ids(request.GET.get("template", ""))
+    return ResponseTemplate.objects.visible_to(member).filter(pk=asked[0]).first() if asked else None
+
+
 def thread_page(
     request: SignedInRequest,
     member: Member,
@@ -125,9 +134,14 @@ def thread_page(
     refused: ReplyForm | None = None,
     refused_parent: Post | None = None,
     refused_note: StaffNoteForm | None = None,
+    typed: ReplyForm | None = None,
+    inserted: ResponseTemplate | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    """Render the thread page, with a refused form where it was sent from."""
+    """Render the thread page, with a refused form where it was sent from.
+
+    `inserted` goes at the end of the reply box, after what was `typed` there, or else after the draft.
+    """
     posts = list(Post.objects.shown_to(member).filter(thread=thread))
     answers, comments = [], 0
     children: dict[uuid.UUID, list[Post]] = {}
@@ -151,16 +165,23 @@ def thread_page(
     kept = drafts.get(None)
     if kept and kept.fields.get("anonymity") in Anonymity.values:
         anonymity = kept.fields["anonymity"]
+    text = str(typed["body"].value() or "") if typed else str(kept.fields.get("body", "")) if kept else ""
+    used = str(typed["templates"].value() or "") if typed else ""
+    values = values_for(member, thread) if inserted else {}
+    if inserted:
+        text = "\n\n".join(part for part in (text.rstrip(), fill(inserted.body, values)) if part)
+        used = f"{used} {inserted.pk}".strip()
     blank = ReplyForm(
         member=member,
         anonymity=anonymity,
-        initial={"form_key": uuid.uuid4(), **({"body": kept.fields.get("body", "")} if kept else {})},
+        initial={"form_key": (typed and typed["form_key"].value()) or uuid.uuid4(), "body": text, "templates": used},
         auto_id="reply_%s",
     )
     homeless = refused_parent is not None and refused_parent.pk not in {
         p.pk for p in posts if p.is_shown and not p.deleted_at
     }
     closed = access.why_no_reply(member, thread)
+    staff = list(access.staff_of(member.course)) if member.is_staff else []
     context = {
         "member": member,
         "thread": thread,
@@ -183,6 +204,14 @@ def thread_page(
         "duplicate": access.get_duplicate(member, thread),
         "note_form": refused_note or StaffNoteForm(initial={"form_key": uuid.uuid4()}, auto_id="note_%s"),
         "section": "threads",
+        "response_templates": list(ResponseTemplate.objects.visible_to(member).defer("body"))
+        if member.is_staff
+        else [],
+        "inserted": inserted,
+        "left_over": list(left_over(inserted.body, values)) if inserted else [],
+        "staff": staff,
+        "assignee": _assignee(thread, staff),
+        "after_assigning": "",
     }
     return render(request, "forum/thread.html", context, status=status)
 
@@ -195,6 +224,13 @@ def stubs(thread: Thread, posts: list[Post], children: dict[uuid.UUID, list[Post
         for key, comments in children.items()
         if key not in known
     ]
+
+
+def _assignee(thread: Thread, staff: list[User]) -> User | None:
+    """Return who sees to the thread, for staff; without a query while they are still staff."""
+    if not staff or thread.assignee_id is None:
+        return None
+    return next((user for user in staff if user.pk == thread.assignee_id), None) or thread.assignee
 
 
 def _drafts(member: Member, thread: Thread) -> dict[uuid.UUID | None, Draft]:

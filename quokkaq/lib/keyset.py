@@ -28,22 +28,28 @@ class Page(Generic[M]):
     next_cursor: str
 
 
-def page(rows: QuerySet[M], *, order: str, cursor: str, size: int, scope: str) -> Page[M]:
+def page(rows: QuerySet[M], *, order: str, cursor: str, size: int, scope: str, ascending: bool = False) -> Page[M]:
     """Return one page of `rows`, newest or largest first by (`order`, id).
 
     Args:
-        order: name of the ordering column; it must be NOT NULL and indexed together with `id`.
+        order: name of the ordering column, or of an annotation that holds text; it must be NOT NULL, and indexed
+            together with `id` where there are many rows.
         cursor: `""` for the first page, else the `next_cursor` of the page before.
         size: rows on a page.
         scope: what is listed and how (course and sort): a cursor only fits the listing it came from.
+        ascending: smallest first instead.
 
     Raises `BadCursor`.
     """
     if cursor:
         key, row_id = _decode(cursor, scope, rows, order)
         # The first condition alone bounds the index scan; the second settles ties.
-        rows = rows.filter(Q(**{f"{order}__lte": key}) & (Q(**{f"{order}__lt": key}) | Q(id__lt=row_id)))
-    found = list(rows.order_by(f"-{order}", "-id")[: size + 1])
+        beyond = "gt" if ascending else "lt"
+        rows = rows.filter(
+            Q(**{f"{order}__{beyond}e": key}) & (Q(**{f"{order}__{beyond}": key}) | Q(**{f"id__{beyond}": row_id}))
+        )
+    sign = "" if ascending else "-"
+    found = list(rows.order_by(f"{sign}{order}", f"{sign}id")[: size + 1])
     items = found[:size]
     more = len(found) > size
     return Page(items, _encode(getattr(items[-1], order), items[-1].pk, scope) if more else "")
@@ -72,5 +78,7 @@ def _encode(key: Any, row_id: uuid.UUID, scope: str) -> str:
 
 def _decode(cursor: str, scope: str, rows: QuerySet[M], order: str) -> tuple[Any, uuid.UUID]:
     value, row_id = read_cursor(cursor, scope, 2)
+    if order in rows.query.annotations:
+        return value, uuid.UUID(row_id)
     field: Any = rows.model._meta.get_field(order)
     return field.to_python(value), uuid.UUID(row_id)
