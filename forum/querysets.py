@@ -67,6 +67,11 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
             my_follow=Subquery(_rows("Follow").filter(thread=OuterRef("pk"), user=member.user).values("state")[:1]),
         )
 
+    def with_told(self, member: Member) -> "ThreadQuerySet":
+        """Add `my_told`: whether something in the member's inbox is about the thread, and unread."""
+        unread = _rows("Notification").filter(thread=OuterRef("pk"), user=member.user).unread()
+        return self.annotate(my_told=Exists(unread))  # type: ignore[no-redef]  # declared on the model
+
     def followed_by(self, member: Member) -> "ThreadQuerySet":
         """Return the threads the member wants to hear of."""
         mine = _rows("Follow").filter(thread=OuterRef("pk"), user=member.user, state="following")
@@ -238,6 +243,12 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
     def visible_to(self, user: "User") -> "NotificationQuerySet":
         """Return the person's own, about what they may still read."""
         return self.filter(_readable(user), user=user)
+
+    def with_what(self) -> "NotificationQuerySet":
+        """Join what a sentence about them needs."""
+        return self.select_related(
+            "thread__author", "thread__pseudonym", "post__author", "post__pseudonym", "actor", "course"
+        )
 
     def unread(self) -> "NotificationQuerySet":
         """Return those that stand in an inbox and weren't opened."""

@@ -13,6 +13,7 @@ urlpatterns = [
     path("metrics", metrics, name="metrics"),
     path("admin/", admin.site.urls),
     path("", include("accounts.urls")),
+    path("", include("forum.inbox_urls")),
     path("c/<slug:slug>/", include("ai_answers.urls")),
     path("c/<slug:slug>/", include("forum.urls")),
 ]

@@ -84,6 +84,8 @@ class Thread(Writing):
     my_read_at: datetime | None
     my_same: bool
     my_follow: str | None
+    # Set by `with_told()`.
+    my_told: bool
     # Set by `listed()`.
     tag_list: list[dict[str, str]]
 

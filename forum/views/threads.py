@@ -15,7 +15,7 @@ from accounts.decorators import View, login_required
 from forum import access, actions
 from forum.differences import difference
 from forum.forms import ReplyForm, StaffNoteForm, ThreadEditForm, ThreadForm, body_field
-from forum.models import MAX_BODY, Anonymity, Draft, Post, Revision, StaffNote, Thread
+from forum.models import MAX_BODY, Anonymity, Draft, FollowState, Post, Revision, StaffNote, Thread
 from forum.panels import thread_panels
 from quokkaq.lib.markdown import References
 from quokkaq.lib.markdown import render as render_markdown
@@ -73,6 +73,8 @@ def thread(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     found = access.get_thread(member, number)
     if found.deleted_at:
         return render(request, "forum/thread_deleted.html", {"member": member, "thread": found})
+    if found.my_told:  # before the page is made: its header counts what is unread
+        actions.mark_told_read(by=request.user, thread=found)
     response = thread_page(request, member, found)
     if found.is_unread:
         actions.mark_read(by=member, thread=found, up_to=found.last_activity_at)
@@ -228,6 +230,19 @@ def vote_thread(request: SignedInRequest, member: Member, thread: Thread) -> Non
 def same_question(request: SignedInRequest, member: Member, thread: Thread) -> None:
     """Say "I have this question too", or take it back."""
     actions.set_same_question(by=member, thread=thread, on=is_on(request))
+
+
+@thread_act
+def follow_thread(request: SignedInRequest, member: Member, thread: Thread) -> str:
+    """Follow, mute, or neither."""
+    state = FollowState(wish) if (wish := request.POST.get("state", "")) in FollowState.values else None
+    actions.set_follow(by=member, thread=thread, state=state)
+    match state:
+        case FollowState.FOLLOWING:
+            return "You follow this thread: you hear of new replies."
+        case FollowState.MUTED:
+            return "Muted: you hear of this thread only when somebody calls you by name."
+    return "You don’t follow this thread any more."
 
 
 @thread_act
