@@ -69,7 +69,7 @@ class MailNotSentError(Exception):
 def enqueue_due_mail() -> int:
     """Enqueue one job for each person whom mail is due; return for how many."""
     due = Notification.objects.filter(mailed_at=None, mail_due_at__lte=timezone.now())
-    oldest = due.order_by("user", "mail_due_at", "pk").distinct("user").values_list("pk", flat=True)
+    oldest = due.order_by("user_id", "mail_due_at", "pk").distinct("user_id").values_list("pk", flat=True)
     # The job is named after what the person was told, not after the person: operators see the list of jobs.
     return sum(_enqueue(COMPOSE_TASK, notification_id=pk) for pk in oldest[:_BATCH])
 

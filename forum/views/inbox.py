@@ -41,6 +41,7 @@ def inbox(request: SignedInRequest) -> HttpResponse:
         "lines": gather(found.items, members),
         "courses": [member.course for member in members.values()],
         "course": course,
+        "slug": course.slug if course else "",
         "unread": unread,
         "cursor": cursor,
         "next_cursor": found.next_cursor,
