@@ -39,6 +39,8 @@ MAX_MAIL_BYTES = 1024 * 1024
 MAX_REFUSALS_PER_HOUR = 5
 # What is looked at for the reply: beyond it stand only quoted texts.
 _MAX_TEXT = 4 * MAX_BODY
+_MAX_LINES = 2_000
+_MAX_SEEN = 200
 _RECIPIENTS = ("Delivered-To", "X-Original-To", "Envelope-To", "To", "Cc")
 _LANGUAGES = ["en", "de", "cs", "da", "es", "fr", "it", "ja", "ko", "nl", "pl", "sv", "zh"]
 _NO_NAMESPACE = uuid.UUID("6e0f7f0e-6f3c-4f0e-9d3c-0d8b6a1c2b54")
@@ -260,14 +262,32 @@ def without_quotes(text: str) -> str:
     lines = text[:_MAX_TEXT].rstrip().lstrip("\n").split("\n")
     marked = next((n for n, line in enumerate(lines) if REPLY_MARKER in line), None)
     above = lines if marked is None else lines[:marked]
-    # The library strips every line, so it only says how many lines are the reply's.
-    parsed = QuotedMessage("\n".join(above), languages=list(_LANGUAGES), keep_hyphen_lists=True).read()
-    reply = parsed.replies[0].body if parsed.replies else ""
-    said = reply.split("\n") if reply else []
-    start = next((n for n, line in enumerate(above) if line.strip()), 0)
-    kept = above[start : start + len(said)]
-    if [line.strip() for line in kept] != [line.strip() for line in said]:
-        kept = said
+    # The library strips lines, and its patterns take quadratic time on long ones: it sees their beginnings only, and
+    # what it says is the reply is looked up in the text as it came.
+    short = [line.strip()[:_MAX_SEEN] for line in above[:_MAX_LINES]]
+    parsed = QuotedMessage("\n".join(short), languages=list(_LANGUAGES), keep_hyphen_lists=True).read()
+    kept = _as_written(above, (parsed.replies[0].body if parsed.replies else "").split("\n"))
     while kept and (not kept[-1].strip() or kept[-1].lstrip().startswith(">")):
         kept.pop()
     return "\n".join(kept).rstrip()
+
+
+def _as_written(lines: list[str], said: list[str]) -> list[str]:
+    """Return the lines that `said` holds stripped and cut off, in full and with their indentation."""
+    kept: list[str] = []
+    wanted = [line.strip() for line in said]
+    for line in lines:
+        seen = line.strip()[:_MAX_SEEN]
+        if seen:
+            while wanted and not wanted[0]:
+                wanted.pop(0)
+        elif not kept:
+            continue
+        if not wanted:
+            break
+        if seen == wanted[0]:
+            kept.append(line)
+            wanted.pop(0)
+        elif not seen:
+            kept.append("")
+    return kept

@@ -100,7 +100,10 @@ def test_every_kind_says_what_happened(world: World, sam: Member, noor: Member, 
         "A comment waits for approval in “A question”",
         "Waits for approval: “A question”",
     }
-    assert said(noor) == {"Sam Surname-sam commented in “A question”", "Tim Surname-tim announced “Exam moved”"} or said(noor)
+    assert said(noor) == {
+        "Sam Surname-sam commented in “A question”",
+        "Tim Surname-tim announced “Exam moved”",
+    } or said(noor)
     assert news.title in "".join(said(noor))
 
 
@@ -195,7 +198,9 @@ def test_the_inbox_costs_the_same_at_one_line_and_at_forty(
     at_one = queries(client, INBOX)
     for n in range(20):
         factories.make_thread(tim, f"Announcement {n}", kind="announcement")
-        factories.make_post(noor, factories.make_thread(sam, f"Question {n}"), anonymity="classmates" if n % 2 else "named")
+        factories.make_post(
+            noor, factories.make_thread(sam, f"Question {n}"), anonymity="classmates" if n % 2 else "named"
+        )
     tell()
     assert len(lines(client)) > 40
     assert queries(client, INBOX) == at_one <= 5

@@ -438,9 +438,7 @@ def test_one_click_on_a_digest_of_everything_stops_all_mail(
 
 
 def test_the_page_offers_all_three(thread: Thread, noor: Member, sam: Member) -> None:
-    actions.set_preferences(
-        by=sam.user, course=sam.course, choices={NotificationKind.REPLY: (False, Delivery.INSTANT)}
-    )
+    actions.set_preferences(by=sam.user, course=sam.course, choices={NotificationKind.REPLY: (False, Delivery.INSTANT)})
     factories.make_post(noor, thread)
     [mail] = deliver()
     url = link(mail)

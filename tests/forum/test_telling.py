@@ -121,7 +121,9 @@ def test_the_list_of_tasks_names_nobody_who_may_hide(sam: Member, noor: Member, 
         assert person.pk.hex not in arguments
 
 
-def test_an_answer_from_the_materials_is_told_when_published(world: World, sam: Member, noor: Member, tim: Member) -> None:
+def test_an_answer_from_the_materials_is_told_when_published(
+    world: World, sam: Member, noor: Member, tim: Member
+) -> None:
     factories.make_material(tim)
     thread = factories.make_thread(sam, "When is a default parameter value evaluated?", "Once or at each call?")
     actions.set_follow(by=noor, thread=thread, state=FollowState.FOLLOWING)
@@ -195,7 +197,12 @@ def test_readers_are_those_whose_pages_show_it(world: World, sam: Member, noor: 
     other = factories.make_thread(sam)
     members = [world.member(name) for name in ("tim", "sam", "noor", "carl")]
     for visibility, moderation, of_post, gone, merged, post_gone in itertools.product(
-        Visibility.values, Moderation.values, Moderation.values, (None, timezone.now()), (None, other), (None, timezone.now())
+        Visibility.values,
+        Moderation.values,
+        Moderation.values,
+        (None, timezone.now()),
+        (None, other),
+        (None, timezone.now()),
     ):
         Thread.objects.filter(pk=thread.pk).update(
             visibility=visibility, moderation=moderation, deleted_at=gone, merged_into=merged
