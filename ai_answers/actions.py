@@ -33,8 +33,8 @@ from ai_answers.models import (
 )
 from ai_answers.passages import normalise, split_passages
 from ai_answers.search import Question, Retrieval, retrieve
-from forum.actions import refresh_status
-from forum.models import Thread
+from forum.actions import enqueue_telling, refresh_status
+from forum.models import NotificationKind, Thread
 from quokkaq.lib import request_id
 from quokkaq.lib.markdown import render
 
@@ -239,7 +239,7 @@ def _begin(answer_id: uuid.UUID, engine: Engine) -> Answer | None:
 def _finish(
     answer_id: uuid.UUID, engine: Engine, result: Composition | Abstention, retrieval: Retrieval, started: float
 ) -> None:
-    answer = Answer.objects.select_for_update(of=("self",), no_key=True).get(pk=answer_id)
+    answer = Answer.objects.select_for_update(of=("self",), no_key=True).select_related("thread").get(pk=answer_id)
     if not answer.is_pending:  # another worker was faster
         return
     answer.finished_at = timezone.now()
@@ -265,6 +265,7 @@ def _finish(
             )
             for number, claim in enumerate(result.claims, start=1)
         )
+        enqueue_telling(NotificationKind.AI_ANSWER, thread=answer.thread)
     answer.save(update_fields=["status", "body", "body_html", "finished_at", "error_code"])
     _record_call(answer, engine, outcome, retrieval, started)
 

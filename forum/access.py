@@ -5,24 +5,26 @@ through `require`, so a page that shows a button and an action that takes the cl
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.http import Http404
 
 import accounts.access
-from accounts.access import Member, get_member
-from accounts.models import AnonymityPolicy, Course, Enrollment, Role, User
-from accounts.querysets import READING
+from accounts.access import Member, get_member, member_of
+from accounts.models import AnonymityPolicy, Course, Enrollment, EnrollmentStatus, Role, User
+from accounts.querysets import READING, STAFF_ROLES
 from forum.models import (
     Anonymity,
     Assignment,
     Flag,
     FlagStatus,
     Kind,
+    Mail,
     Merge,
     Moderation,
+    Notification,
     Post,
     ResponseTemplate,
     StaffNote,
@@ -47,7 +49,7 @@ def get_thread(member: Member, number: int) -> Thread:
 
     A deleted thread is 404, except to those who could restore it.
     """
-    threads = Thread.objects.in_reach_of(member).with_reader(member).with_merges().listed()
+    threads = Thread.objects.in_reach_of(member).with_reader(member).with_merges().with_told(member).listed()
     thread = threads.filter(number=number).first()
     if thread is None or (thread.deleted_at and not may_restore(member, thread)):
         raise Http404
@@ -189,6 +191,60 @@ def get_post(member: Member, thread: Thread, post_id: uuid.UUID) -> Post:
         raise Http404
     post.thread = thread
     return post
+
+
+def readers_of(thread: Thread, post: Post | None = None) -> QuerySet[Enrollment]:
+    """Return the enrollments, with their users, of everybody who may read a thread (and a post of it).
+
+    The rule of `ThreadQuerySet.visible_to` and `PostQuerySet.visible_to`, seen from the text instead of the person.
+    """
+    if thread.deleted_at or thread.merged_into_id or (post is not None and post.deleted_at):
+        return Enrollment.objects.none()
+    rows = (
+        Enrollment.objects.reading()
+        .filter(course=thread.course_id, user__institution=thread.institution_id, user__is_active=True)
+        .select_related("user")
+    )
+    staff = Q(status=EnrollmentStatus.ACTIVE, role__in=STAFF_ROLES)
+    if thread.visibility != Visibility.COURSE or not thread.is_shown:
+        rows = rows.filter(staff | Q(user=thread.author_id))
+    if post is not None and not post.is_shown:
+        rows = rows.filter(staff | Q(user=post.author_id))
+    return rows
+
+
+def unread_count(user: User) -> int:
+    """Return how much waits in the inbox; 100 stands for more than 99. One query."""
+    return Notification.objects.visible_to(user).unread().order_by()[:100].count()
+
+
+def get_notification(user: User, notification_id: uuid.UUID) -> Notification:
+    """Return something the person was told, with its thread, course and post, or raise 404."""
+    found = (
+        Notification.objects.visible_to(user)
+        .select_related("thread__course", "post")
+        .filter(pk=notification_id, in_app=True)
+        .first()
+    )
+    if found is None:
+        raise Http404
+    return found
+
+
+def get_mail(user: User, mail_id: uuid.UUID) -> Mail:
+    """Return a mail to the person, or raise 404."""
+    mail = Mail.objects.visible_to(user).filter(pk=mail_id).first()
+    if mail is None:
+        raise Http404
+    return mail
+
+
+def members_of(user: User, courses: Collection[uuid.UUID] | None = None) -> dict[uuid.UUID, Member]:
+    """Return the person as a member of each of their courses, by its id. One query."""
+    rows = Enrollment.objects.reading().filter(user=user, course__institution=user.institution_id)
+    if courses is not None:
+        rows = rows.filter(course__in=courses)
+    return {row.course_id: member_of(row, user) for row in rows.select_related("course").order_by("course__code")}
 
 
 def names_in(member: Member) -> list[str]:

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
@@ -12,15 +13,28 @@ from accounts.access import Member
 from accounts.forms import HiddenText, LocalTime
 from accounts.models import User
 from forum import access
-from forum.actions import BULK_ACTS, Act, Decision, ThreadDraft, assigning, sorting, tagging
+from forum.actions import (
+    BULK_ACTS,
+    DEFAULTS,
+    Act,
+    Choice,
+    Decision,
+    ThreadDraft,
+    assigning,
+    sorting,
+    tagging,
+)  # fmt: skip
 from forum.models import (
     MAX_BODY,
     MAX_TITLE,
     MIN_TITLE,
+    STAFF_KINDS,
     Anonymity,
     Assignment,
+    Delivery,
     FlagReason,
     Kind,
+    NotificationKind,
     ResponseTemplate,
     Tag,
     Visibility,
@@ -216,6 +230,54 @@ class SavedViewForm(forms.Form):
         },
     )  # fmt: skip
     query = OneLine(max_length=500, required=False)
+
+
+class PreferencesForm(forms.Form):
+    """How somebody wants to be told of each kind of thing: a tick for the inbox, and when to mail.
+
+    For a course there is one more choice, `same`: as everywhere, for both.
+    """
+
+    SAME = "same"
+
+    def __init__(
+        self,
+        *args: Any,
+        said: Mapping[NotificationKind, Choice | None],
+        is_staff: bool,
+        for_course: bool,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.kinds = [kind for kind in NotificationKind if is_staff or kind not in STAFF_KINDS]
+        deliveries = [*([(self.SAME, "Same as everywhere")] if for_course else []), *Delivery.choices]
+        for kind in self.kinds:
+            choice = said[kind]
+            in_app, mail = choice or (DEFAULTS[kind][0], self.SAME)
+            label = kind.label.replace(" (staff)", "")
+            self.fields[f"in_app_{kind}"] = forms.BooleanField(
+                label=f"In the inbox: {label}", required=False, initial=in_app
+            )
+            self.fields[f"mail_{kind}"] = forms.ChoiceField(
+                label=f"Mail: {label}",
+                choices=deliveries,
+                initial=mail,
+                error_messages={"required": "Choose when to mail.", "invalid_choice": "Choose from the list."},
+            )
+
+    def rows(self) -> list[tuple[NotificationKind, forms.BoundField, forms.BoundField]]:
+        """Return what a table shows, line by line."""
+        return [(kind, self[f"in_app_{kind}"], self[f"mail_{kind}"]) for kind in self.kinds]
+
+    def choices(self) -> dict[NotificationKind, Choice | None]:
+        """Return what was chosen, once valid; None for what is to be as everywhere."""
+        data = self.cleaned_data
+        return {
+            kind: None
+            if data[f"mail_{kind}"] == self.SAME
+            else (data[f"in_app_{kind}"], Delivery(data[f"mail_{kind}"]))
+            for kind in self.kinds
+        }
 
 
 class PostEditForm(forms.Form):

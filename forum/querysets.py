@@ -83,6 +83,11 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
         merge = _rows("Merge").filter(source=OuterRef("pk"), undone_at=None)
         return self.annotate(merge_id=Subquery(merge.values("pk")[:1]))  # type: ignore[no-redef]  # declared on the model
 
+    def with_told(self, member: Member) -> "ThreadQuerySet":
+        """Add `my_told`: whether something in the member's inbox is about the thread, and unread."""
+        unread = _rows("Notification").filter(thread=OuterRef("pk"), user=member.user).unread()
+        return self.annotate(my_told=Exists(unread))  # type: ignore[no-redef]  # declared on the model
+
     def followed_by(self, member: Member) -> "ThreadQuerySet":
         """Return the threads the member wants to hear of."""
         mine = _rows("Follow").filter(thread=OuterRef("pk"), user=member.user, state="following")
@@ -286,6 +291,12 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
     def visible_to(self, user: "User") -> "NotificationQuerySet":
         """Return the person's own, about what they may still read."""
         return self.filter(_readable(user), user=user)
+
+    def with_what(self) -> "NotificationQuerySet":
+        """Join what a sentence about them needs."""
+        return self.select_related(
+            "thread__author", "thread__pseudonym", "post__author", "post__pseudonym", "actor", "course"
+        )
 
     def unread(self) -> "NotificationQuerySet":
         """Return those that stand in an inbox and weren't opened."""

@@ -1,8 +1,19 @@
 """The forum's work in the background."""
 
+import uuid
+from datetime import datetime
+
+from procrastinate import JobContext, RetryStrategy
 from procrastinate.contrib.django import app
 
 from forum import actions
+from forum.actions.mailing import COMPOSE_TASK, SEND_TASK
+from forum.actions.telling import TELL_TASK
+from forum.models import NotificationKind
+from quokkaq.lib.request_id import working_on
+
+# Tried again after 5 s, 25 s, 2 min, 10 min, 52 min, 4 h and 22 h.
+MAIL_ATTEMPTS = 8
 
 
 @app.periodic(cron="* * * * *")
@@ -10,3 +21,55 @@ from forum import actions
 def count_readers(timestamp: int) -> None:
     """Bring the reader counts of threads up to date."""
     actions.count_readers()
+
+
+@app.task(name=TELL_TASK, queue="telling", retry=RetryStrategy(max_attempts=5, exponential_wait=3))
+def tell(
+    kind: str,
+    thread_id: str,
+    post_id: str | None,
+    actor_id: str | None,
+    to_id: str | None,
+    at: str,
+    request_id: str | None = None,
+) -> None:
+    """Write what happened into the inbox of everybody concerned."""
+    with working_on(request_id):
+        actions.tell(
+            NotificationKind(kind),
+            thread_id=uuid.UUID(thread_id),
+            post_id=uuid.UUID(post_id) if post_id else None,
+            actor_id=uuid.UUID(actor_id) if actor_id else None,
+            to_id=uuid.UUID(to_id) if to_id else None,
+            at=datetime.fromisoformat(at),
+        )
+
+
+@app.periodic(cron="* * * * * */20")
+@app.task(name="forum.enqueue_mail", queue="upkeep", queueing_lock="enqueue_mail")
+def enqueue_mail(timestamp: int) -> None:
+    """Find people whom mail is due, and mails whose sending was cut off."""
+    actions.enqueue_due_mail()
+    actions.enqueue_unsent_mail()
+
+
+@app.task(name=COMPOSE_TASK, queue="mail", retry=RetryStrategy(max_attempts=5, exponential_wait=3))
+def compose_mail(notification_id: str) -> None:
+    """Put all that is due to one person into one mail."""
+    actions.compose_mail(uuid.UUID(notification_id))
+
+
+@app.task(
+    name=SEND_TASK,
+    queue="mail",
+    retry=RetryStrategy(max_attempts=MAIL_ATTEMPTS, exponential_wait=5),
+    pass_context=True,
+)
+def send_mail(context: JobContext, mail_id: str) -> None:
+    """Send one mail; after the last attempt it counts as failed."""
+    try:
+        actions.send_mail(uuid.UUID(mail_id))
+    except Exception as error:
+        if context.job.attempts + 1 >= MAIL_ATTEMPTS:
+            actions.fail_mail(uuid.UUID(mail_id), error)
+        raise

@@ -48,6 +48,7 @@ urlpatterns = [
     path("<int:number>/history/", threads.thread_history, name="thread-history"),
     path("<int:number>/vote/", threads.vote_thread, name="vote-thread"),
     path("<int:number>/same/", threads.same_question, name="same-question"),
+    path("<int:number>/follow/", threads.follow_thread, name="follow-thread"),
     path("<int:number>/notes/", notes.add_note, name="add-note"),
     path("<int:number>/notes/<uuid:note_id>/delete/", notes.delete_note, name="delete-note"),
     path("<int:number>/draft/", drafts.save_draft, name="draft-reply"),

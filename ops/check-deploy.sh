@@ -8,4 +8,7 @@ ALLOWED_HOSTS=forum.example.edu \
 DATABASE_URL=postgres://quokkaq:unused@127.0.0.1:5432/quokkaq \
 METRICS_TOKEN="$("$1" -c 'import secrets; print(secrets.token_urlsafe(32))')" \
 BACKUP_BUCKET_NAME=backups \
+EMAIL_URL=smtp+tls://127.0.0.1:587 \
+BASE_URL=https://forum.example.edu \
+DEFAULT_FROM_EMAIL=noreply@forum.example.edu \
 "$1" manage.py check --deploy --fail-level WARNING

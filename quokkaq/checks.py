@@ -23,6 +23,20 @@ def check_backups_leave_the_machine(app_configs: Sequence[AppConfig] | None, **k
     ]
 
 
+@register(deploy=True)
+def check_mail_goes_out(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Without a mail server people hear of answers only when they come and look."""
+    if settings.MAIL_IS_ON:
+        return []
+    return [
+        CheckWarning(
+            "No mail goes out: people hear of replies on the site only.",
+            hint="Set EMAIL_URL, BASE_URL and DEFAULT_FROM_EMAIL.",
+            id="quokkaq.W003",
+        )
+    ]
+
+
 @register(Tags.security, deploy=True)
 def check_metrics_are_guarded(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Without a token `/metrics` answers 404, and nobody would be told when something breaks."""

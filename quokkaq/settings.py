@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 import django_stubs_ext
 from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 
 from quokkaq.env import Environment, Mode
 from quokkaq.lib.logs import logging_config
@@ -231,6 +232,29 @@ DBBACKUP_GPG_RECIPIENT = env.text("BACKUP_GPG_RECIPIENT") or None
 DBBACKUP_CLEANUP_KEEP = env.number("BACKUP_KEEP", 14, least=1)
 DBBACKUP_HOSTNAME = "quokkaq"
 DBBACKUP_SEND_EMAIL = False
+
+# Mail: kept and readable at /mail/ outside production; in production none without EMAIL_URL
+
+EMAIL_URL = env.secret("EMAIL_URL")
+BASE_URL = env.text("BASE_URL", "" if PRODUCTION else f"http://localhost:{env.number('PORT', 8000)}").rstrip("/")
+DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "" if PRODUCTION else "noreply@quokkaq.example")
+EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
+if EMAIL_URL:
+    env.require("BASE_URL", BASE_URL, "Links in mails begin with it: https://forum.example.edu")
+    env.require("DEFAULT_FROM_EMAIL", DEFAULT_FROM_EMAIL, "Mails come from this address: noreply@forum.example.edu")
+    try:
+        globals().update(env.read.email_url_config(EMAIL_URL))
+    except ImproperlyConfigured:
+        env.problems.append("EMAIL_URL can't be read. Set it to smtp+tls://USER:PASSWORD@HOST:587")
+EMAIL_TIMEOUT = 20
+# False: nobody is mailed, and nothing is kept to be mailed later.
+MAIL_IS_ON = bool(EMAIL_URL) or not PRODUCTION
+# What stands after the @ in Message-IDs, and in addresses that take replies (empty: no replies by mail).
+MAIL_DOMAIN = env.text("MAIL_DOMAIN") or DEFAULT_FROM_EMAIL.rpartition("@")[2] or "localhost"
+REPLY_DOMAIN = env.text("REPLY_DOMAIN", "" if PRODUCTION else "reply.quokkaq.example")
+INBOUND_MAIL_SECRET = env.secret("INBOUND_MAIL_SECRET")
+# How long a mail waits for more to put into it.
+MAIL_BURST_SECONDS = env.number("MAIL_BURST_SECONDS", 60)
 
 # Tasks
 

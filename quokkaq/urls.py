@@ -15,6 +15,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("feeds/<str:key>/<slug:slug>/", course_feed, name="feed"),
     path("", include("accounts.urls")),
+    path("", include("forum.inbox_urls")),
     path("c/<slug:slug>/", include("ai_answers.urls")),
     path("c/<slug:slug>/", include("forum.urls")),
 ]

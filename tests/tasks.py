@@ -1,5 +1,7 @@
 """Run what was enqueued, in this process, as a worker would."""
 
+from types import SimpleNamespace
+
 from django.db import connection
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
@@ -16,7 +18,9 @@ def run_tasks(*names: str, even_later: bool = False) -> list[str]:
     while job := _next(names, even_later):
         with connection.cursor() as cursor:
             cursor.execute("UPDATE procrastinate_jobs SET status = 'doing', attempts = 1 WHERE id = %s", [job.pk])
-        app.tasks[job.task_name].func(**job.args)
+        task = app.tasks[job.task_name]
+        context = [SimpleNamespace(job=SimpleNamespace(attempts=job.attempts))] if task.pass_context else []
+        task.func(*context, **job.args)
         with connection.cursor() as cursor:
             cursor.execute("UPDATE procrastinate_jobs SET status = 'succeeded' WHERE id = %s", [job.pk])
         done.append(job.task_name)

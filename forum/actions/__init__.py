@@ -6,6 +6,17 @@ from forum.actions.course_parts import add_tag, delete_assignment, delete_tag, r
 from forum.actions.deflecting import record_deflection
 from forum.actions.drafts import DRAFT_FIELDS, delete_view, discard_draft, save_draft, save_view
 from forum.actions.flags import Decision, decide_flags, flag_text
+from forum.actions.following import follow, set_follow
+from forum.actions.incoming import receive_mail
+from forum.actions.mailing import (
+    act_on_unsubscribe,
+    compose_mail,
+    enqueue_due_mail,
+    enqueue_unsent_mail,
+    fail_mail,
+    read_unsubscribe,
+    send_mail,
+)
 from forum.actions.merging import merge_threads, undo_merge, why_no_merge
 from forum.actions.moderation import approve_all, approve_text, hide_text, set_duplicate, unhide_text
 from forum.actions.moving import move_thread, open_thread, refile_thread, why_no_move
@@ -13,6 +24,17 @@ from forum.actions.notes import add_staff_note, delete_staff_note
 from forum.actions.posts import accept_answer, add_reply, delete_post, edit_post, restore_post
 from forum.actions.reactions import set_endorsement, set_same_question, set_vote
 from forum.actions.reading import count_readers, mark_read
+from forum.actions.telling import (
+    DEFAULTS,
+    Choice,
+    enqueue_telling,
+    mark_all_told_read,
+    mark_told_read,
+    preferences_of,
+    set_preferences,
+    stop_all_mail,
+    tell,
+)
 from forum.actions.templates import delete_template, save_template
 from forum.actions.threads import (
     ThreadDraft,
@@ -29,12 +51,15 @@ from forum.actions.threads import (
 
 __all__ = [
     "BULK_ACTS",
+    "DEFAULTS",
     "DRAFT_FIELDS",
     "MAX_BULK",
     "Act",
+    "Choice",
     "Decision",
     "ThreadDraft",
     "accept_answer",
+    "act_on_unsubscribe",
     "add_reply",
     "add_staff_note",
     "add_tag",
@@ -42,6 +67,7 @@ __all__ = [
     "approve_text",
     "assign_thread",
     "assigning",
+    "compose_mail",
     "count_readers",
     "decide_flags",
     "delete_assignment",
@@ -55,13 +81,23 @@ __all__ = [
     "do_to_threads",
     "edit_post",
     "edit_thread",
+    "enqueue_due_mail",
+    "enqueue_telling",
+    "enqueue_unsent_mail",
+    "fail_mail",
     "find_sent",
     "flag_text",
+    "follow",
     "hide_text",
+    "mark_all_told_read",
     "mark_read",
+    "mark_told_read",
     "merge_threads",
     "move_thread",
     "open_thread",
+    "preferences_of",
+    "read_unsubscribe",
+    "receive_mail",
     "record_deflection",
     "refile_thread",
     "refresh_status",
@@ -72,16 +108,21 @@ __all__ = [
     "save_draft",
     "save_template",
     "save_view",
+    "send_mail",
     "set_duplicate",
     "set_endorsement",
+    "set_follow",
     "set_locked",
     "set_pinned",
+    "set_preferences",
     "set_resolved",
     "set_same_question",
     "set_vote",
     "sorting",
     "start_thread",
+    "stop_all_mail",
     "tagging",
+    "tell",
     "undo_merge",
     "unhide_text",
     "why_no_merge",

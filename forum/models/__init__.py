@@ -7,7 +7,14 @@ from forum.models.mails import InboundMail, InboundOutcome, Mail, MailState, Rep
 from forum.models.mentions import Mention
 from forum.models.moderation import Flag, FlagReason, FlagStatus, Merge, ResponseTemplate, ThreadAlias
 from forum.models.notes import StaffNote
-from forum.models.notifications import STAFF_KINDS, Delivery, Notification, NotificationKind, Preference
+from forum.models.notifications import (
+    DESPITE_MUTE,
+    STAFF_KINDS,
+    Delivery,
+    Notification,
+    NotificationKind,
+    Preference,
+)
 from forum.models.posts import Post, Revision
 from forum.models.reactions import Endorsement, SameQuestion, Vote
 from forum.models.searching import Deflection, SearchEntry
@@ -15,7 +22,7 @@ from forum.models.threads import Kind, Status, Tag, Thread, ThreadRead, ThreadTa
 from forum.models.writing import MAX_BODY, MAX_TITLE, MIN_TITLE, Anonymity, Byline, Moderation, Pseudonym, Writing
 
 __all__ = [
-    "MAX_BODY", "MAX_SAVED_VIEWS", "MAX_TITLE", "MIN_TITLE", "STAFF_KINDS", "Anonymity", "Assignment", "Byline",
+    "DESPITE_MUTE", "MAX_BODY", "MAX_SAVED_VIEWS", "MAX_TITLE", "MIN_TITLE", "STAFF_KINDS", "Anonymity", "Assignment", "Byline",
     "Deflection", "Delivery", "Draft", "Endorsement", "Flag", "FlagReason", "FlagStatus", "Follow", "FollowState",
     "InboundMail", "InboundOutcome", "Kind", "Mail", "MailState", "Mention", "Merge", "Moderation", "Notification",
     "NotificationKind", "Post", "Preference", "Pseudonym", "ReplyAddress", "ResponseTemplate", "Revision",

@@ -24,6 +24,8 @@ class NotificationKind(models.TextChoices):
 
 
 STAFF_KINDS = (NotificationKind.ASSIGNED, NotificationKind.FLAGGED, NotificationKind.PENDING)
+# Muting a thread means what people say in it, not being called by name, the news of the course, and one's duties.
+DESPITE_MUTE = (*STAFF_KINDS, NotificationKind.MENTION, NotificationKind.ANNOUNCEMENT, NotificationKind.DECISION)
 
 
 class Delivery(models.TextChoices):

@@ -89,6 +89,8 @@ class Thread(Writing):
     has_merged: bool
     # Set by `with_merge()`.
     merge_id: uuid.UUID | None
+    # Set by `with_told()`.
+    my_told: bool
     # Set by `listed()`.
     tag_list: list[dict[str, str]]
 

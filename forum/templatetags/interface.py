@@ -12,6 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from accounts.access import Member
+from accounts.models import User
 from forum import access
 from forum.models import Byline, Draft, Post, StaffNote, Thread, Writing
 from quokkaq.lib.markdown import render
@@ -50,6 +51,12 @@ def ago(when: datetime) -> SafeString:
     return format_html(
         '<time datetime="{}" title="{}">{}</time>', when.isoformat(), f"{local.day} {local:%B %Y, %H:%M %Z}", text
     )
+
+
+@register.simple_tag
+def unread_told(user: User) -> int:
+    """Return how much waits in the inbox; 100 stands for more than 99. One query."""
+    return access.unread_count(user)
 
 
 @register.filter

@@ -16,7 +16,18 @@ from accounts.models import User
 from forum import access, actions
 from forum.differences import difference
 from forum.forms import ReplyForm, StaffNoteForm, ThreadEditForm, ThreadForm, body_field, template_ids
-from forum.models import MAX_BODY, Anonymity, Draft, Kind, Post, ResponseTemplate, Revision, StaffNote, Thread
+from forum.models import (
+    MAX_BODY,
+    Anonymity,
+    Draft,
+    FollowState,
+    Kind,
+    Post,
+    ResponseTemplate,
+    Revision,
+    StaffNote,
+    Thread,
+)
 from forum.panels import thread_panels
 from forum.responses import fill, left_over, values_for
 from forum.search import Likeness, Similar, similar_threads
@@ -106,6 +117,8 @@ def thread(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         return render(request, "forum/thread_deleted.html", {"member": member, "thread": found})
     if found.merged_into_id:
         return to_merge_target(request, member, found)
+    if found.my_told:  # before the page is made: its header counts what is unread
+        actions.mark_told_read(by=request.user, thread=found)
     inserted = _asked_template(request, member)
     response = thread_page(request, member, found, inserted=inserted)
     if found.is_unread:
@@ -334,6 +347,19 @@ def vote_thread(request: SignedInRequest, member: Member, thread: Thread) -> Non
 def same_question(request: SignedInRequest, member: Member, thread: Thread) -> None:
     """Say "I have this question too", or take it back."""
     actions.set_same_question(by=member, thread=thread, on=is_on(request))
+
+
+@thread_act
+def follow_thread(request: SignedInRequest, member: Member, thread: Thread) -> str:
+    """Follow, mute, or neither."""
+    state = FollowState(wish) if (wish := request.POST.get("state", "")) in FollowState.values else None
+    actions.set_follow(by=member, thread=thread, state=state)
+    match state:
+        case FollowState.FOLLOWING:
+            return "You follow this thread: you hear of new replies."
+        case FollowState.MUTED:
+            return "Muted: you hear of this thread only when somebody calls you by name."
+    return "You don’t follow this thread any more."
 
 
 @thread_act

@@ -77,6 +77,13 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   }
 });
 
+// The bell asks for its count now and then, while somebody looks.
+const ring = () => {
+  if (document.visibilityState === "visible") document.getElementById("bell")?.dispatchEvent(new Event("ring"));
+};
+setInterval(ring, 30000);
+document.addEventListener("visibilitychange", ring);
+
 // No connection: let the browser try, and say so in its own words.
 document.addEventListener("htmx:sendError", (event) => {
   const form = event.detail.elt;

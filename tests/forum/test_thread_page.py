@@ -359,8 +359,8 @@ def test_a_page_costs_the_same_at_one_reply_and_at_fifty(
     at_one = queries(client, thread)
     for _ in range(25):
         add()
-    assert queries(client, thread) == at_one <= 11
-    assert len(page(client, thread).encode()) < 220_000
+    assert queries(client, thread) == at_one <= 14
+    assert len(page(client, thread).encode()) < 200_000
 
 
 def test_html_of_an_older_renderer_is_made_anew(thread: Thread, world: World, signed_in: SignIn) -> None:
