@@ -9,13 +9,17 @@ from accounts.access import Member
 from accounts.models import User
 from forum import actions
 from forum.actions.threads import editor_shown
-from forum.models import Kind, Mention, NotificationKind, Post, SameQuestion, Thread
+from forum.models import Flag, Kind, Mention, NotificationKind, Post, SameQuestion, Thread
 from forum.signals import (
     answer_accepted,
     people_mentioned,
     post_added,
     post_endorsed,
     same_question_asked,
+    text_decided,
+    text_flagged,
+    text_pending,
+    thread_assigned,
     thread_started,
 )
 
@@ -60,3 +64,29 @@ def tell_of_mentions(
 ) -> None:
     """Say only where: who is called stands in the rows of `Mention`, and not in the list of tasks."""
     actions.enqueue_telling(NotificationKind.MENTION, thread=thread, post=post)
+
+
+@receiver(text_flagged, dispatch_uid="forum.tell_of_flag")
+def tell_of_flag(sender: type[Flag], flag: Flag, **kwargs: Any) -> None:
+    actions.enqueue_telling(NotificationKind.FLAGGED, thread=flag.thread, post=flag.post)
+
+
+@receiver(text_pending, dispatch_uid="forum.tell_of_pending")
+def tell_of_pending(sender: type[Thread | Post], writing: Thread | Post, **kwargs: Any) -> None:
+    thread, post = _place_of(writing)
+    actions.enqueue_telling(NotificationKind.PENDING, thread=thread, post=post)
+
+
+@receiver(text_decided, dispatch_uid="forum.tell_of_decision")
+def tell_of_decision(sender: type[Thread | Post], writing: Thread | Post, by: Member, **kwargs: Any) -> None:
+    thread, post = _place_of(writing)
+    actions.enqueue_telling(NotificationKind.DECISION, thread=thread, post=post, actor=by.user)
+
+
+@receiver(thread_assigned, dispatch_uid="forum.tell_of_assignment")
+def tell_of_assignment(sender: type[Thread], thread: Thread, to: User, by: Member, **kwargs: Any) -> None:
+    actions.enqueue_telling(NotificationKind.ASSIGNED, thread=thread, actor=by.user, to=to)
+
+
+def _place_of(writing: Thread | Post) -> tuple[Thread, Post | None]:
+    return (writing.thread, writing) if isinstance(writing, Post) else (writing, None)

@@ -24,6 +24,7 @@ from ai_answers.models import Answer, AnswerStatus, Material, MaterialFormat, Ma
 from forum import actions
 from forum.models import Anonymity, Assignment, Kind, Post, Revision, Status, Tag, Thread, ThreadRead, Visibility
 from quokkaq.context import DEMO_PASSWORD
+from quokkaq.demo.running import run_the_course
 from quokkaq.lib.uuid7 import uuid7
 
 HERE = Path(__file__).parent
@@ -93,6 +94,7 @@ def seed() -> None:
     for members, file in ((python, "cs-101.toml"), (algebra, "math-221.toml")):
         _threads(members, tomllib.loads((HERE / file).read_text(encoding="utf-8")), now)
     _other_institution(biology, now)
+    run_the_course(python, now)
 
 
 def _people(institution: Institution, people: tuple[Person, ...]) -> dict[str, User]:

@@ -1,0 +1,111 @@
+"""What staff and students do around the threads of the demo course: joining, assigning, flagging, merging, being told."""
+
+from datetime import datetime, timedelta
+
+from procrastinate.contrib.django.models import ProcrastinateJob
+
+from accounts.access import Member
+from forum import actions
+from forum.actions.telling import TELL_TASK, tell
+from forum.models import (
+    Deflection,
+    Endorsement,
+    FlagReason,
+    Kind,
+    Notification,
+    NotificationKind,
+    Post,
+    ResponseTemplate,
+    Thread,
+)
+from quokkaq.lib.uuid7 import uuid7
+
+TEMPLATES = (
+    (
+        "Ask for the traceback", "Asking well",
+        "Hi {student}, could you paste the whole traceback as text, inside a code block? The last line says what went "
+        "wrong, the lines above it where.",
+    ),
+    (
+        "Too close to a solution", "Homework",
+        "Hi {student}, this is so close to {assignment} that I have hidden the code until it is due ({due}). Ask again "
+        "with a small example that shows the same problem, and you will get an answer.",
+    ),
+    ("See the announcement", "Logistics", "Hi {student}, this is answered in #29. Tell me if something stays unclear. {me}"),
+)  # fmt: skip
+# How long what happened before stands in people's inboxes as news.
+NEWS = timedelta(days=16)
+
+
+def run_the_course(members: dict[str, Member], now: datetime) -> None:
+    """Let the weeks of the course have happened, through the actions that people's clicks use."""
+    tim, ada = members["tim"], members["ada"]
+    for title, category, body in TEMPLATES:
+        actions.save_template(by=tim, template=None, title=title, category=category, body=body)
+    ResponseTemplate.objects.filter(course=tim.course, category="Asking well").update(use_count=6)
+    credit, circular = _thread(tim, "How is partial credit given"), _thread(tim, "Circular import between")
+    for key in ("sam", "lena", "priya", "diego"):
+        actions.set_same_question(by=members[key], thread=credit, on=True)
+    actions.set_same_question(by=members["noor"], thread=circular, on=True)
+    actions.assign_thread(by=ada, thread=credit, to=tim.user)
+    _flag(members)
+    _merge(members, now)
+    for days, (key, title) in enumerate(
+        (("sam", "is vs =="), ("mei", "My two lists"), ("kofi", "nonlocal:"), ("jonas", "Are dicts ordered"))
+    ):
+        deflection = actions.record_deflection(by=members[key], thread=_thread(tim, title))
+        Deflection.objects.filter(pk=deflection.pk).update(created_at=now - timedelta(days=2 * days, hours=5))
+    _tell(tim, now)
+
+
+def _thread(by: Member, title: str) -> Thread:
+    thread = Thread.objects.visible_to(by).filter(title__startswith=title).order_by("number").first()
+    if thread is None:
+        raise LookupError(f"the demo has no thread {title!r}")
+    thread.course = by.course
+    return thread
+
+
+def _flag(members: dict[str, Member]) -> None:
+    """Two students point at the same reply."""
+    thread = _thread(members["tim"], "How much may we talk")
+    reply = (
+        Post.objects.filter(thread=thread, deleted_at=None, parent=None).exclude(author=members["noor"].user).first()
+    )
+    if reply is not None:
+        actions.flag_text(
+            by=members["noor"],
+            text=reply,
+            reason=FlagReason.INTEGRITY,
+            details="Isn’t this nearly the solution of task 3?",
+        )
+
+
+def _merge(members: dict[str, Member], now: datetime) -> None:
+    """The same question came twice; a TA brought the two together."""
+    draft = actions.ThreadDraft(
+        title="Why does my default list remember students of the last gradebook?",
+        body="I make a second `Gradebook()` and the names of the first one are in it already. Is `[]` shared?",
+        kind=Kind.QUESTION,
+    )
+    source = actions.start_thread(by=members["diego"], draft=draft, form_key=uuid7())
+    asked_at = now - timedelta(days=13)
+    Thread.objects.filter(pk=source.pk).update(created_at=asked_at, last_activity_at=asked_at)
+    target = _thread(members["tim"], "Every new gradebook already")
+    actions.merge_threads(by=members["tim"], source=source, target=target)
+
+
+def _tell(by: Member, now: datetime) -> None:
+    """Put what happened lately into people's inboxes, with its own date, and nothing of what was posted just to be there."""
+    ProcrastinateJob.objects.filter(task_name=TELL_TASK)._raw_delete("default")
+    recent = Post.objects.visible_to(by).filter(created_at__gt=now - NEWS).select_related("thread")
+    for post in recent:
+        tell(NotificationKind.REPLY, thread_id=post.thread_id, post_id=post.pk, at=post.created_at)
+    for endorsement in Endorsement.objects.visible_to(by).filter(post__in=recent).select_related("post"):
+        tell(
+            NotificationKind.ENDORSEMENT, thread_id=endorsement.post.thread_id, post_id=endorsement.post_id,
+            actor_id=endorsement.endorser_id, at=endorsement.post.created_at + timedelta(minutes=40),
+        )  # fmt: skip
+    # Only the news of the last day is still to be mailed, and of the last days to be read.
+    Notification.objects.filter(created_at__lt=now - timedelta(days=1)).update(mail_due_at=None)
+    Notification.objects.filter(created_at__lt=now - timedelta(days=6)).update(read_at=now)
