@@ -22,7 +22,7 @@ Text = Thread | Post
 def hide_text(*, by: Member, text: Text, reason: str) -> None:
     """Take a text out of sight of everybody but its author and staff, who read `reason`. One that waited is refused so."""
     text, thread = lock_text(text)
-    access.require(access.may_judge(by, text) and not text.deleted_at)
+    access.require(access.may_judge(by, text) and not text.deleted_at and not thread.deleted_at)
     if text.moderation == Moderation.HIDDEN:
         raise access.Refused("A colleague has hidden this already.")
     waited = text.moderation == Moderation.PENDING
@@ -36,7 +36,7 @@ def hide_text(*, by: Member, text: Text, reason: str) -> None:
 def unhide_text(*, by: Member, text: Text) -> None:
     """Let everybody who may read the thread see a hidden text again, or see a refused one after all."""
     text, thread = lock_text(text)
-    access.require(access.may_judge(by, text))
+    access.require(access.may_judge(by, text) and not thread.deleted_at)
     if text.moderation != Moderation.HIDDEN:
         raise access.Refused("This isn't hidden any more: a colleague was faster.")
     last = AuditEvent.objects.filter(
@@ -54,7 +54,7 @@ def unhide_text(*, by: Member, text: Text) -> None:
 def approve_text(*, by: Member, text: Text) -> None:
     """Let others see a text that waited. They are told of it now, as if it had just been written."""
     text, thread = lock_text(text)
-    access.require(access.may_judge(by, text))
+    access.require(access.may_judge(by, text) and not thread.deleted_at)
     if text.moderation != Moderation.PENDING or text.deleted_at:
         raise access.Refused(f"{_named(text)} doesn't wait for approval any more: somebody was faster.")
     judge(by, text, Moderation.SHOWN)
