@@ -473,13 +473,13 @@ def test_waiting_times_are_read_easily(wait: timedelta | None, shown: str) -> No
 def test_changes_are_said_in_words(sam: Member, noor: Member, ada: Member) -> None:
     asked(sam, NOW - hours(1))
     found = {figure.key: figure.change for figure in figures(measured(ada))}
-    assert found["questions"] == "more than before: 0"
+    assert found["questions"] == "more than before (0)"
     assert found["answered"] == "nothing before to compare with"
     assert found["wait"] == ""
     for _ in range(2):
         answered(noor, asked(sam, NOW - timedelta(days=8)), hours(1))
     found = {figure.key: figure.change for figure in figures(measured(ada))}
-    assert found["questions"] == "fewer than before: 2"
-    assert found["answered"] == "lower than before: 100 %"
+    assert found["questions"] == "fewer than before (2)"
+    assert found["answered"] == "lower than before (100 %)"
     assert found["deflections"] == "the same as before"
     assert Thread.objects.filter(status=Status.OPEN).count() == 1
