@@ -9,31 +9,20 @@ import argparse
 import random
 import time
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
 
 from tests.benchmarks.scratch import percentile, scratch_database
 
+if TYPE_CHECKING:
+    from tests.factories import World
+
 PEOPLE = 300
-WORDS = [
-    "loop",
-    "list",
-    "tuple",
-    "yield",
-    "class",
-    "import",
-    "numpy",
-    "exam",
-    "grade",
-    "recursion",
-    "string",
-    "file",
-    "lambda",
-    "error",
-    "test",
-    "lab",
-    "homework",
-    "set",
-]
+WORDS = [f"word{place}" for place in range(3000)]
+# Words are as rare as in a language: the nth one stands 1/n as often as the first (Zipf).
+FREQUENCY = [1 / (place + 1) for place in range(len(WORDS))]
 
 
 def main() -> None:
@@ -43,19 +32,16 @@ def main() -> None:
     arguments.add_argument("--runs", type=int, default=5)
     wanted = arguments.parse_args()
     with scratch_database():
-        measure(wanted.threads, wanted.posts, wanted.runs)
+        world = fill(wanted.threads, wanted.posts)
+        measure(world, wanted.runs)
 
 
-def measure(threads: int, posts: int, runs: int) -> None:
+def fill(threads: int, posts: int) -> "World":
+    """Write a course, and give the database its statistics."""
     from django.db import connection
-    from django.test.utils import CaptureQueriesContext
     from django.utils import timezone
 
-    from accounts.access import Member
     from accounts.models import Role
-    from forum import activity, points
-    from forum.insights import DAYS, Period
-    from forum.insights.numbers import measure as count
     from forum.models import Endorsement, Post, SameQuestion, Thread, ThreadTag, Vote
     from quokkaq.lib.uuid7 import uuid7
     from tests import factories
@@ -81,7 +67,7 @@ def measure(threads: int, posts: int, runs: int) -> None:
         Thread(
             **written(
                 course=course, number=place + 1, author=draw.choice(people),
-                title=" ".join(draw.sample(WORDS, 5)).capitalize() + "?",
+                title=" ".join(draw.choices(WORDS, FREQUENCY, k=7)).capitalize() + "?",
                 status=draw.choice(["open", "answered", "answered", "resolved"]),
                 created_at=now - timedelta(minutes=draw.uniform(1, 180 * 24 * 60)),
             )
@@ -92,7 +78,7 @@ def measure(threads: int, posts: int, runs: int) -> None:
     ThreadTag.objects.bulk_create(
         (ThreadTag(institution=home, thread=thread, tag=draw.choice(tags)) for thread in asked), batch_size=5000
     )
-    replies = []
+    replies: list[Post] = []
     for _ in range(posts):
         thread, by_staff = draw.choice(asked), draw.random() < 0.2
         author = draw.choice(staff if by_staff else people)
@@ -124,9 +110,25 @@ def measure(threads: int, posts: int, runs: int) -> None:
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
     print(f"{threads} threads, {posts} posts, {len(votes)} votes, {PEOPLE} people")
-    ada = Member(world.user("ada"), course, Role.INSTRUCTOR)
-    one = Member(people[0], course, Role.STUDENT)
-    calls = {f"insights over {days} days": lambda days=days: count(ada, Period.last(days)) for days in DAYS}
+    world.people["one"] = people[0]
+    return world
+
+
+def measure(world: "World", runs: int) -> None:
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    from accounts.access import Member
+    from accounts.models import Role
+    from forum import activity, points
+    from forum.insights import DAYS, Period
+    from forum.insights.numbers import measure as count
+
+    ada = Member(world.user("ada"), world.course, Role.INSTRUCTOR)
+    one = Member(world.user("one"), world.course, Role.STUDENT)
+    calls: dict[str, Callable[[], object]] = {
+        f"insights over {days} days": partial(lambda days: count(ada, Period.last(days)), days) for days in DAYS
+    }
     calls |= {"one's activity": lambda: activity.activity(one), "one's ledger": lambda: points.ledger(one)}
     for name, call in calls.items():
         times = []
