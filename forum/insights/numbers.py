@@ -120,11 +120,6 @@ class Report:
     # Questions and answers by weekday (Monday first) and hour of the reader's day.
     by_hour: Sequence[Sequence[int]]
 
-    @property
-    def is_empty(self) -> bool:
-        """True when nothing was ever asked that could be counted here."""
-        return not (self.now.questions or self.before.questions or self.now.answers or self.unanswered.total)
-
 
 def report(member: Member, days: int) -> Report:
     """Return the numbers of the last `days` days, at most `KEPT_SECONDS` old. Only for staff of the course."""
@@ -168,7 +163,10 @@ def _counts(member: Member, period: Period) -> list[dict[str, Any]]:
     machines = machine_answers()
     flags: dict[str, Any] = {
         "when": _when(period, "created_at"),
-        "helped": Exists(Post.objects.answers_in(member).filter(thread=OuterRef("pk"))),
+        # The time of the thread bounds the answers the database gathers to look this up.
+        "helped": Exists(
+            Post.objects.answers_in(member).filter(thread=OuterRef("pk"), thread__created_at__gte=period.start_before)
+        ),
         "is_endorsed": _holds(Q(endorsement_count__gt=0)),
         "settled": _holds(Q(status=Status.RESOLVED)),
         "published": _any(source.published for source in machines),

@@ -107,8 +107,7 @@ def test_what_is_gone_hidden_or_waiting_counts_nowhere(change: str, sam: Member,
     assert (measured(ada).now.answered, measured(ada).now.wait) == (0, None)
     Thread.objects.update(**away)
     found = measured(ada)
-    assert found.is_empty
-    assert (found.unanswered.total, sum(found.questions_over_time)) == (0, 0)
+    assert (found.now.questions, found.unanswered.total, sum(found.questions_over_time)) == (0, 0, 0)
 
 
 def test_comments_discussions_and_self_answers_are_no_answers(sam: Member, noor: Member, ada: Member) -> None:
@@ -380,6 +379,17 @@ def test_an_empty_course_says_what_will_appear(world: World, signed_in: SignIn) 
     assert "Nothing to count yet" in page.content.decode()
     for table in TABLES:
         assert signed_in(world.user("ada")).get(f"{INSIGHTS}{table}.csv").status_code == 200
+
+
+def test_a_course_where_nobody_asks_any_more_shows_zeros(world: World, signed_in: SignIn, sam: Member) -> None:
+    asked(sam, timezone.now() - timedelta(days=400))
+    Thread.objects.update(status="resolved")
+    factories.archive(world.course)
+    page = signed_in(world.user("ada")).get(INSIGHTS)
+    assert page.status_code == 200
+    assert "Nothing to count yet" not in page.content.decode()
+    assert "Every question has an answer" in page.content.decode()
+    assert page.context["figures"][0].shown == "0"
 
 
 @pytest.mark.parametrize("days", [7, 30, 90])
