@@ -38,7 +38,7 @@ class Figure(Generic[N]):
         """Say in words how it compares with the period before."""
         match self.direction:
             case "up" | "down" as direction:
-                return f"{self.words[direction == 'down']} than before: {self.shown_before}"
+                return f"{self.words[direction == 'down']} than before ({self.shown_before})"
             case "same":
                 return "the same as before"
         return "nothing before to compare with" if self.now is not None else ""

@@ -8,7 +8,22 @@ from itertools import pairwise
 from typing import Any
 
 from django.core.cache import cache
-from django.db.models import Aggregate, BooleanField, Count, DurationField, F, Min, OuterRef, Q, Subquery, Value
+from django.db.models import (
+    Aggregate,
+    BooleanField,
+    Case,
+    CharField,
+    Count,
+    DurationField,
+    Exists,
+    ExpressionWrapper,
+    F,
+    Min,
+    OuterRef,
+    Q,
+    Value,
+    When,
+)
 from django.db.models.functions import Greatest, TruncHour
 from django.utils import timezone
 
@@ -16,7 +31,7 @@ from accounts.access import Member
 from forum.insights.clusters import Group, frequent_questions
 from forum.insights.period import Bucket, Period
 from forum.insights.sources import machine_answers
-from forum.models import Anonymity, Deflection, Post, Status, Tag, Thread
+from forum.models import Anonymity, Deflection, Post, Status, Thread
 from forum.querysets import PostQuerySet
 
 # An assumption, shown where it is used: what a question costs a member of staff who reads and answers it.
@@ -105,11 +120,6 @@ class Report:
     # Questions and answers by weekday (Monday first) and hour of the reader's day.
     by_hour: Sequence[Sequence[int]]
 
-    @property
-    def is_empty(self) -> bool:
-        """True when nothing was ever asked that could be counted here."""
-        return not (self.now.questions or self.before.questions or self.now.answers or self.unanswered.total)
-
 
 def report(member: Member, days: int) -> Report:
     """Return the numbers of the last `days` days, at most `KEPT_SECONDS` old. Only for staff of the course."""
@@ -126,65 +136,103 @@ def report(member: Member, days: int) -> Report:
 def measure(member: Member, period: Period) -> Report:
     """Count everything now."""
     # Whoever answered in these days has moved their thread up: the index on activity bounds what is looked at.
-    answers = Post.objects.answers_in(member).filter(thread__last_activity_at__gte=period.start_before)
-    now, before = _counts(member, period, answers)
+    answers = Post.objects.answers_in(member).filter(
+        thread__last_activity_at__gte=period.start_before,
+        created_at__gte=period.start_before,
+        created_at__lt=period.end,
+    )
+    answers_now, answers_before, contributors = _given(answers, period)
+    now, before = (
+        Counts(answers=given, **counted)
+        for given, counted in zip((answers_now, answers_before), _counts(member, period), strict=True)
+    )
     questions_at = _by_hour(Thread.objects.questions_in(member).filter(period.during("created_at")))
     answers_at = _by_hour(answers.filter(period.during("created_at")))
     buckets = period.buckets()
     return Report(
         period=period, now=now, before=before, tags=_tags(member, period),
-        contributors=_contributors(answers.filter(period.during("created_at"))),
+        contributors=contributors,
         unanswered=_unanswered(member, period.end), groups=frequent_questions(member, period),
         buckets=buckets, questions_over_time=_over(buckets, questions_at), answers_over_time=_over(buckets, answers_at),
         by_hour=_week(questions_at + answers_at),
     )  # fmt: skip
 
 
-def _counts(member: Member, period: Period, answers: PostQuerySet) -> tuple[Counts, Counts]:
-    """Return the counts of both periods. Three queries."""
-    others = (
-        Post.objects.answers_in(member)
-        .filter(thread=OuterRef("pk"))
-        .annotate(wait=Greatest(F("created_at"), OuterRef("created_at")) - OuterRef("created_at"))
-        .order_by("created_at", "id")
-        .values("wait")
-    )
+def _counts(member: Member, period: Period) -> list[dict[str, Any]]:
+    """Return the fields of `Counts` of both periods, but the answers. Three queries."""
     machines = machine_answers()
-    questions = (
-        Thread.objects.questions_in(member)
-        .filter(period.during("created_at") | period.before("created_at"))
-        .annotate(
-            wait=Subquery(others[:1], output_field=DurationField()),
-            staff_wait=Subquery(others.filter(is_by_staff=True)[:1], output_field=DurationField()),
-            published=_any(source.published for source in machines),
-            approved=_any(source.endorsed for source in machines),
-        )
+    flags: dict[str, Any] = {
+        "when": _when(period, "created_at"),
+        # The time of the thread bounds the answers the database gathers to look this up.
+        "helped": Exists(
+            Post.objects.answers_in(member).filter(thread=OuterRef("pk"), thread__created_at__gte=period.start_before)
+        ),
+        "is_endorsed": _holds(Q(endorsement_count__gt=0)),
+        "settled": _holds(Q(status=Status.RESOLVED)),
+        "published": _any(source.published for source in machines),
+        "approved": _any(source.endorsed for source in machines),
+    }
+    questions = Thread.objects.questions_in(member).filter(
+        created_at__gte=period.start_before, created_at__lt=period.end
     )
-    settled = Q(status=Status.RESOLVED)
-    wanted: dict[str, Any] = {}
-    for name, when in (("now", period.during), ("before", period.before)):
-        asked = when("created_at")
+    counted: dict[str, Counter[str]] = {"now": Counter(), "before": Counter(), "": Counter()}
+    # Grouped by what holds of them, so that each condition is asked once for a question; there are 192 groups at most.
+    for when, helped, endorsed, settled, published, approved, made in (
+        questions.annotate(**flags).order_by().values_list(*flags).annotate(made=Count("pk"))
+    ):
         conditions = {
-            "questions": Q(),
-            "answered": Q(wait__isnull=False) | Q(endorsement_count__gt=0) | settled,
-            "endorsed": Q(endorsement_count__gt=0),
-            "machine": Q(published=True),
-            "spared": Q(published=True, wait__isnull=True) & (Q(approved=True) | settled),
-            "by_people": Q(wait__isnull=False),
-            "by_staff": Q(staff_wait__isnull=False),
+            "questions": True,
+            "answered": helped or endorsed or settled,
+            "endorsed": endorsed,
+            "machine": published,
+            "spared": published and not helped and (approved or settled),
         }
-        wanted |= {f"{name}_{key}": Count("pk", filter=asked & condition) for key, condition in conditions.items()}
-        wanted |= {f"{name}_{wait}": Median(wait, filter=asked) for wait in ("wait", "staff_wait")}
-    counted = questions.aggregate(**wanted)
-    for rows, key in ((answers, "answers"), (Deflection.objects.countable_by(member), "deflections")):
-        found = rows.aggregate(
-            now=Count("pk", filter=period.during("created_at")), before=Count("pk", filter=period.before("created_at"))
-        )
-        counted |= {f"now_{key}": found["now"], f"before_{key}": found["before"]}
-    return tuple(  # type: ignore[return-value]  # two of them
-        Counts(**{key.removeprefix(f"{name}_"): value for key, value in counted.items() if key.startswith(f"{name}_")})
-        for name in ("now", "before")
+        counted[when].update({name: made for name, holds in conditions.items() if holds})
+    deflections = Deflection.objects.countable_by(member).aggregate(
+        now=Count("pk", filter=period.during("created_at")), before=Count("pk", filter=period.before("created_at"))
     )
+    waits = _waits(member, period)
+    return [{**counted[name], **waits[name], "deflections": deflections[name]} for name in ("now", "before")]
+
+
+def _waits(member: Member, period: Period) -> dict[str, dict[str, Any]]:
+    """Return how long the questions of both periods waited for people, and of how many that is known. One query."""
+    answers = Post.objects.answers_in(member).filter(
+        thread__created_at__gte=period.start_before, thread__created_at__lt=period.end
+    )
+    # What was merged in from an older thread may be older than the question: it waited no time.
+    wait = Greatest(F("created_at"), F("thread__created_at")) - F("thread__created_at")
+    first = answers.order_by().values("thread").annotate(
+        when=Min(_when(period, "thread__created_at")),
+        wait=Min(wait, output_field=DurationField()),
+        staff_wait=Min(wait, filter=Q(is_by_staff=True), output_field=DurationField()),
+    )  # fmt: skip
+    wanted: dict[str, Any] = {}
+    for name in ("now", "before"):
+        of = Q(when=name)
+        wanted |= {
+            f"{name}_wait": Median("wait", filter=of),
+            f"{name}_staff_wait": Median("staff_wait", filter=of),
+            f"{name}_by_people": Count("wait", filter=of),
+            f"{name}_by_staff": Count("staff_wait", filter=of),
+        }
+    found = first.aggregate(**wanted)
+    fields = ("wait", "staff_wait", "by_people", "by_staff")
+    return {name: {field: found[f"{name}_{field}"] for field in fields} for name in ("now", "before")}
+
+
+def _when(period: Period, field: str) -> Case:
+    """Return `now` or `before` for a time in one of the periods, and nothing for one between them."""
+    return Case(
+        When(period.during(field), then=Value("now")),
+        When(period.before(field), then=Value("before")),
+        default=Value(""),
+        output_field=CharField(),
+    )
+
+
+def _holds(condition: Q) -> Any:
+    return ExpressionWrapper(condition, output_field=BooleanField())
 
 
 def _any(conditions: Any) -> Any:
@@ -197,43 +245,58 @@ def _any(conditions: Any) -> Any:
 
 def _tags(member: Member, period: Period) -> list[TagTrend]:
     """Return the tags whose questions grew most, then the most used."""
-    counted = Q(threads__in=Thread.objects.questions_in(member))
     rows = (
-        Tag.objects.visible_to(member)
+        Thread.objects.questions_in(member)
+        .filter(created_at__gte=period.start_before, created_at__lt=period.end, tags__isnull=False)
+        .order_by()
+        .values_list("tags__name", "tags__slug")
         .annotate(
-            now=Count("threads", filter=counted & period.during("threads__created_at")),
-            before=Count("threads", filter=counted & period.before("threads__created_at")),
+            now=Count("pk", filter=period.during("created_at")), before=Count("pk", filter=period.before("created_at"))
         )
         .filter(Q(now__gt=0) | Q(before__gt=0))
-        .values_list("name", "slug", "now", "before")
     )
     trends = [TagTrend(*row) for row in rows]
     return sorted(trends, key=lambda tag: (tag.before - tag.now, -tag.now, tag.name))[:SHOWN_TAGS]
 
 
-def _contributors(answers: PostQuerySet) -> list[Contributor]:
-    """Return who answered most under their own name, and one line for all who hid. Two queries.
+def _given(answers: PostQuerySet, period: Period) -> tuple[int, int, list[Contributor]]:
+    """Return how many answers both periods have, and who gave those of this one. One query.
 
-    What is written under a pseudonym is never counted to a person, whoever reads: a total would tell who hides.
+    What is written under a pseudonym is never counted to a person, whoever reads: a total would tell who hides. It
+    makes one line for everybody.
     """
-    counted: dict[str, Any] = {"answers": Count("pk"), "endorsed": Count("pk", filter=Q(endorsement_count__gt=0))}
-    named = answers.filter(anonymity=Anonymity.NAMED).values("author_id", "author__display_name", "is_by_staff")
+    is_named, during = Q(anonymity=Anonymity.NAMED), period.during("created_at")
+    rows: Any = (
+        answers.annotate(
+            is_hidden=Case(When(is_named, then=Value(False)), default=Value(True)),
+            person=Case(When(is_named, then=F("author_id"))),
+            name=Case(When(is_named, then=F("author__display_name"))),
+        )
+        .order_by()
+        .values_list("is_hidden", "person", "name", "is_by_staff")
+        .annotate(
+            now=Count("pk", filter=during),
+            endorsed=Count("pk", filter=during & Q(endorsement_count__gt=0)),
+            before=Count("pk", filter=period.before("created_at")),
+        )
+    )
     people: list[Contributor] = []
-    erased = Counter[str]()
-    rows: Any = named.annotate(**counted).order_by()
-    for row in rows:
-        if row["author_id"] is None:
-            erased.update(answers=row["answers"], endorsed=row["endorsed"])
-        else:
-            people.append(Contributor(row["author__display_name"], row["answers"], row["endorsed"], row["is_by_staff"]))
-    people.sort(key=lambda person: (-person.answers, -person.endorsed, person.name))
-    lumps = []
-    under = answers.exclude(anonymity=Anonymity.NAMED).aggregate(**counted)
-    if under["answers"]:
-        lumps.append(Contributor("Under a pseudonym", under["answers"], under["endorsed"], is_lump=True))
-    if erased["answers"]:
-        lumps.append(Contributor("Deleted users", erased["answers"], erased["endorsed"], is_lump=True))
-    return [*people[:SHOWN_PEOPLE], *lumps]
+    lumps: dict[str, Counter[str]] = {"Under a pseudonym": Counter(), "Deleted users": Counter()}
+    total, total_before = 0, 0
+    for is_hidden, person, name, is_by_staff, now, endorsed, before in rows:
+        total += now
+        total_before += before
+        if is_hidden or person is None:
+            lumps["Under a pseudonym" if is_hidden else "Deleted users"].update(answers=now, endorsed=endorsed)
+        elif now:
+            people.append(Contributor(name, now, endorsed, is_by_staff))
+    people.sort(key=lambda one: (-one.answers, -one.endorsed, one.name))
+    shown = [
+        Contributor(name, made["answers"], made["endorsed"], is_lump=True)
+        for name, made in lumps.items()
+        if made["answers"]
+    ]
+    return total, total_before, [*people[:SHOWN_PEOPLE], *shown]
 
 
 def _unanswered(member: Member, now: datetime) -> Unanswered:

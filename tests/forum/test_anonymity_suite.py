@@ -29,7 +29,7 @@ from ai_answers.models import Answer
 from forum import actions, activity, points
 from forum.activity import Event
 from forum.admin import ThreadAdmin
-from forum.insights import DAYS, TABLES
+from forum.insights import DAYS, TABLES, Period
 from forum.insights.clusters import Group
 from forum.insights.numbers import Contributor
 from forum.models import Anonymity, Byline, Post, Revision, Thread, Writing
@@ -258,11 +258,11 @@ def plant_avatar(patch: pytest.MonkeyPatch) -> None:
 
 
 def plant_contributors(patch: pytest.MonkeyPatch) -> None:
-    def leaky(answers: PostQuerySet) -> list[Contributor]:
+    def leaky(answers: PostQuerySet, period: Period) -> tuple[int, int, list[Contributor]]:
         counted = answers.values("author__display_name").annotate(made=Count("pk")).order_by("author__display_name")
-        return [Contributor(row["author__display_name"], row["made"], 0) for row in counted]
+        return 0, 0, [Contributor(row["author__display_name"], row["made"], 0) for row in counted]
 
-    patch.setattr("forum.insights.numbers._contributors", leaky)
+    patch.setattr("forum.insights.numbers._given", leaky)
 
 
 def plant_people(patch: pytest.MonkeyPatch) -> None:

@@ -107,8 +107,7 @@ def test_what_is_gone_hidden_or_waiting_counts_nowhere(change: str, sam: Member,
     assert (measured(ada).now.answered, measured(ada).now.wait) == (0, None)
     Thread.objects.update(**away)
     found = measured(ada)
-    assert found.is_empty
-    assert (found.unanswered.total, sum(found.questions_over_time)) == (0, 0)
+    assert (found.now.questions, found.unanswered.total, sum(found.questions_over_time)) == (0, 0, 0)
 
 
 def test_comments_discussions_and_self_answers_are_no_answers(sam: Member, noor: Member, ada: Member) -> None:
@@ -382,6 +381,17 @@ def test_an_empty_course_says_what_will_appear(world: World, signed_in: SignIn) 
         assert signed_in(world.user("ada")).get(f"{INSIGHTS}{table}.csv").status_code == 200
 
 
+def test_a_course_where_nobody_asks_any_more_shows_zeros(world: World, signed_in: SignIn, sam: Member) -> None:
+    asked(sam, timezone.now() - timedelta(days=400))
+    Thread.objects.update(status="resolved")
+    factories.archive(world.course)
+    page = signed_in(world.user("ada")).get(INSIGHTS)
+    assert page.status_code == 200
+    assert "Nothing to count yet" not in page.content.decode()
+    assert "Every question has an answer" in page.content.decode()
+    assert page.context["figures"][0].shown == "0"
+
+
 @pytest.mark.parametrize("days", [7, 30, 90])
 def test_the_page_shows_every_number_with_its_definition(days: int, world: World, signed_in: SignIn) -> None:
     fill(world)
@@ -473,13 +483,13 @@ def test_waiting_times_are_read_easily(wait: timedelta | None, shown: str) -> No
 def test_changes_are_said_in_words(sam: Member, noor: Member, ada: Member) -> None:
     asked(sam, NOW - hours(1))
     found = {figure.key: figure.change for figure in figures(measured(ada))}
-    assert found["questions"] == "more than before: 0"
+    assert found["questions"] == "more than before (0)"
     assert found["answered"] == "nothing before to compare with"
     assert found["wait"] == ""
     for _ in range(2):
         answered(noor, asked(sam, NOW - timedelta(days=8)), hours(1))
     found = {figure.key: figure.change for figure in figures(measured(ada))}
-    assert found["questions"] == "fewer than before: 2"
-    assert found["answered"] == "lower than before: 100 %"
+    assert found["questions"] == "fewer than before (2)"
+    assert found["answered"] == "lower than before (100 %)"
     assert found["deflections"] == "the same as before"
     assert Thread.objects.filter(status=Status.OPEN).count() == 1

@@ -14,6 +14,7 @@ from django.utils import timezone
 from accounts.access import Member
 from accounts.models import AuditEvent, Course, User
 from forum import actions, points
+from forum.activity import Event
 from forum.models import Endorsement, Post, Thread, Vote
 from forum.points import Reason
 from tests import factories
@@ -203,7 +204,7 @@ def test_accepting_is_dated_by_the_audit_log_or_else_by_the_answer(
     client = signed_in(world.user("noor"))
 
     def accepted_at() -> datetime:
-        events = client.get(ACTIVITY).context["events"]
+        events: list[Event] = client.get(ACTIVITY).context["events"]
         return next(event.at for event in events if event.kind == "accepted")
 
     assert accepted_at() == then
