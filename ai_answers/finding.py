@@ -36,7 +36,7 @@ def fill_answers(member: Member, hits: Sequence[Hit]) -> None:
         answer.thread.course = member.course
         hit.heading = answer.thread.title
         hit.url = f"{answer.thread.get_absolute_url()}#ai-answer"
-        hit.text = plain_text(answer.body_html)
+        hit.text = " ".join([plain_text(answer.body_html), *(citation.quote for citation in answer.citations.all())])
         hit.when = answer.finished_at
         hit.thread = answer.thread
         hit.is_endorsed = answer.endorsement_count > 0
