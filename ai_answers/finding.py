@@ -3,6 +3,7 @@
 Neither has tags, states or an author, so searches for those leave them out.
 """
 
+import uuid
 from collections.abc import Sequence
 
 from django.db.models import F
@@ -10,8 +11,9 @@ from django.db.models.functions import Left
 
 from accounts.access import Member
 from ai_answers.citations import still_hold
-from ai_answers.models import Answer, AnswerStatus, Passage
+from ai_answers.models import Answer, AnswerStatus, MaterialFormat, Passage
 from forum.search import Hit, Request, dated, plain_text, rank_rows
+from quokkaq.lib.markdown import render
 
 # A snippet is cut from so much of a passage.
 SHOWN_CHARACTERS = 4000
@@ -43,11 +45,16 @@ def fill_answers(member: Member, hits: Sequence[Hit]) -> None:
 
 
 def rank_materials(member: Member, request: Request) -> list[Hit]:
-    """Rank the passages of the newest version of each material."""
+    """Rank materials by the passage of their newest version that fits best."""
     if not request.words or request.query.about_threads:
         return []
     rows = Passage.objects.visible_to(member).current()
-    return rank_rows("materials", request, dated(rows, request.query, "version__created_at"), "search")
+    hits = rank_rows("materials", request, dated(rows, request.query, "version__created_at"), "search")
+    versions = dict(rows.filter(pk__in=[hit.key for hit in hits]).values_list("pk", "version_id"))
+    best: dict[uuid.UUID, Hit] = {}
+    for hit in sorted(hits, key=lambda hit: (-hit.score, hit.key)):
+        best.setdefault(versions[hit.key], hit)
+    return list(best.values())
 
 
 def fill_materials(member: Member, hits: Sequence[Hit]) -> None:
@@ -61,7 +68,8 @@ def fill_materials(member: Member, hits: Sequence[Hit]) -> None:
         if passage is None:
             continue
         hit.heading = passage.version.material.title
-        hit.detail = passage.heading
+        hit.detail = passage.heading if passage.heading != hit.heading else ""
         hit.url = passage.source_url(member.course.slug)
-        hit.text = passage.shown
+        is_markdown = passage.version.format == MaterialFormat.MARKDOWN
+        hit.text = plain_text(render(passage.shown)) if is_markdown else passage.shown
         hit.when = passage.version.created_at

@@ -367,7 +367,7 @@ def _mark(hits: Sequence[Hit], words: str) -> None:
     texts = [_clean(text) for hit in hits for text in (hit.heading, hit.text)]
     if words and texts:
         options = f"StartSel={_OPEN}, StopSel={_CLOSE}"
-        cut = f"{options}, MaxFragments=2, MinWords=12, MaxWords=28, FragmentDelimiter= … "
+        cut = f'{options}, MaxFragments=2, MinWords=12, MaxWords=28, FragmentDelimiter=" … "'
         with connection.cursor() as cursor:
             cursor.execute(
                 """

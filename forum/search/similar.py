@@ -42,6 +42,8 @@ _RUN = 4
 _NOT_LETTERS = re.compile(r"[\W_]+")
 LIKELY = 0.85
 SEVERE = 0.92
+# Less alike than that, a thread isn't worth reading while somebody types.
+WORTH_SHOWING = 0.25
 # Titles of fewer words than that say too little to be sure.
 SURE_WORDS = 3
 # Whoever waits for a page waits no longer than that for a statement of ours.
@@ -63,6 +65,10 @@ class Similar:
     thread: Thread
     share: float
     words: int
+
+    @property
+    def is_worth_showing(self) -> bool:
+        return self.share >= WORTH_SHOWING
 
     @property
     def excerpt(self) -> str:
