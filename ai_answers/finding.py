@@ -6,7 +6,6 @@ Neither has tags, states or an author, so searches for those leave them out.
 import uuid
 from collections.abc import Sequence
 
-from django.db.models import F
 from django.db.models.functions import Left
 
 from accounts.access import Member
@@ -62,7 +61,8 @@ def fill_materials(member: Member, hits: Sequence[Hit]) -> None:
     rows = (
         Passage.objects.visible_to(member).select_related("version__material").defer("search", "version__text", "text")
     )
-    found = rows.annotate(shown=Left(F("text"), SHOWN_CHARACTERS)).in_bulk([hit.key for hit in hits])
+    rows = rows.annotate(shown=Left("text", SHOWN_CHARACTERS))  # type: ignore[no-redef]  # declared on the model
+    found = rows.in_bulk([hit.key for hit in hits])
     for hit in hits:
         passage = found.get(hit.key)
         if passage is None:

@@ -114,6 +114,9 @@ class Passage(Tenanted):
 
     objects = PassageQuerySet.as_manager()
 
+    # Set by `ai_answers.finding`: the start of the text.
+    shown: str
+
     class Meta:
         ordering = ["version", "position"]
         constraints = [

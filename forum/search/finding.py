@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from html import unescape
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.core import signing
 from django.db import connection
@@ -25,6 +25,7 @@ from quokkaq.lib.fulltext import LANGUAGE, analyse, parse
 from quokkaq.lib.keyset import BadCursor
 
 M = TypeVar("M", bound=Model)
+Rows = TypeVar("Rows", bound=QuerySet[Any])
 PAGE_SIZE = 20
 # The index gives so many candidates of a kind for ranking; nobody reads further than that.
 CANDIDATES = 300
@@ -315,7 +316,7 @@ def _written_by(member: Member, query: Query) -> Q:
     )
 
 
-def dated(rows: QuerySet[M], query: Query, column: str = "created_at") -> QuerySet[M]:
+def dated(rows: Rows, query: Query, column: str = "created_at") -> Rows:
     """Return what was written in the days that the query asks for."""
     if query.after:
         rows = rows.filter(**{f"{column}__gte": query.after})
