@@ -26,6 +26,7 @@ from forum.models import SearchEntry, Thread
 from forum.search import ranking
 from forum.search.finding import plain_text
 from forum.search.hurry import hurried
+from forum.search.query import part_words
 from quokkaq.lib.fulltext import analyse, saturation
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ def similar_threads(member: Member, *, title: str, body: str = "", limit: int = 
 
 
 def _similar(member: Member, title: str, body: str, limit: int, rarity: ranking.Rarity) -> list[Similar]:
-    in_title, in_body = analyse([title.replace("\x00", " "), body[:BODY_CHARACTERS].replace("\x00", " ")])
+    in_title, in_body = analyse([part_words(title), part_words(body[:BODY_CHARACTERS])])
     if not in_title:
         return []
     words = ranking.any_of(rarity.rarest(in_title, RAREST))

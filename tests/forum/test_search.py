@@ -89,6 +89,21 @@ def test_nothing_to_look_for_is_said(client: Client, sam: Member, typed: str) ->
     assert "There is nothing to look for" in page(client, typed)
 
 
+@pytest.mark.parametrize("typed", ["append", "list.append", '"list.append"', "int", "vector<int>", "station"])
+def test_parts_of_names_in_code_are_words(sam: Member, typed: str) -> None:
+    factories.make_thread(sam, "Why does list.append(x) return None?", "In station.py, for a vector<int>.")
+    assert titles(sam, typed) == ["Why does list.append(x) return None?"]
+    hit = found(sam, typed)[0]
+    assert "<mark>" in hit.title + hit.snippet
+    assert "list.append(x)" in hit.title.replace("<mark>", "").replace("</mark>", "")
+    assert suggested(sam, "appe") == ["Why does list.append(x) return None?"]
+
+
+def test_names_in_materials_are_found_whole(noor: Member, tim: Member) -> None:
+    factories.make_material(tim, "# Lists\n\nCall list.append to add an item at the end.", "On lists")
+    assert titles(noor, "list.append") == ["On lists"]
+
+
 def test_an_edit_is_found_at_once_and_what_it_said_before_is_not(sam: Member) -> None:
     thread = factories.make_thread(sam, "Something about pointers")
     actions.edit_thread(by=sam, thread=thread, title="Something about iterators", body="Text.", tags=[])
