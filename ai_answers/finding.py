@@ -3,15 +3,16 @@
 Neither has tags, states or an author, so searches for those leave them out.
 """
 
+import uuid
 from collections.abc import Sequence
 
-from django.db.models import F
 from django.db.models.functions import Left
 
 from accounts.access import Member
 from ai_answers.citations import still_hold
-from ai_answers.models import Answer, AnswerStatus, Passage
+from ai_answers.models import Answer, AnswerStatus, MaterialFormat, Passage
 from forum.search import Hit, Request, dated, plain_text, rank_rows
+from quokkaq.lib.markdown import render
 
 # A snippet is cut from so much of a passage.
 SHOWN_CHARACTERS = 4000
@@ -36,18 +37,23 @@ def fill_answers(member: Member, hits: Sequence[Hit]) -> None:
         answer.thread.course = member.course
         hit.heading = answer.thread.title
         hit.url = f"{answer.thread.get_absolute_url()}#ai-answer"
-        hit.text = plain_text(answer.body_html)
+        hit.text = " ".join([plain_text(answer.body_html), *(citation.quote for citation in answer.citations.all())])
         hit.when = answer.finished_at
         hit.thread = answer.thread
         hit.is_endorsed = answer.endorsement_count > 0
 
 
 def rank_materials(member: Member, request: Request) -> list[Hit]:
-    """Rank the passages of the newest version of each material."""
+    """Rank materials by the passage of their newest version that fits best."""
     if not request.words or request.query.about_threads:
         return []
     rows = Passage.objects.visible_to(member).current()
-    return rank_rows("materials", request, dated(rows, request.query, "version__created_at"), "search")
+    hits = rank_rows("materials", request, dated(rows, request.query, "version__created_at"), "search")
+    versions = dict(rows.filter(pk__in=[hit.key for hit in hits]).values_list("pk", "version_id"))
+    best: dict[uuid.UUID, Hit] = {}
+    for hit in sorted(hits, key=lambda hit: (-hit.score, hit.key)):
+        best.setdefault(versions[hit.key], hit)
+    return list(best.values())
 
 
 def fill_materials(member: Member, hits: Sequence[Hit]) -> None:
@@ -55,13 +61,15 @@ def fill_materials(member: Member, hits: Sequence[Hit]) -> None:
     rows = (
         Passage.objects.visible_to(member).select_related("version__material").defer("search", "version__text", "text")
     )
-    found = rows.annotate(shown=Left(F("text"), SHOWN_CHARACTERS)).in_bulk([hit.key for hit in hits])
+    rows = rows.annotate(shown=Left("text", SHOWN_CHARACTERS))  # type: ignore[no-redef]  # declared on the model
+    found = rows.in_bulk([hit.key for hit in hits])
     for hit in hits:
         passage = found.get(hit.key)
         if passage is None:
             continue
         hit.heading = passage.version.material.title
-        hit.detail = passage.heading
+        hit.detail = passage.heading if passage.heading != hit.heading else ""
         hit.url = passage.source_url(member.course.slug)
-        hit.text = passage.shown
+        is_markdown = passage.version.format == MaterialFormat.MARKDOWN
+        hit.text = plain_text(render(passage.shown)) if is_markdown else passage.shown
         hit.when = passage.version.created_at

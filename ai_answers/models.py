@@ -114,6 +114,9 @@ class Passage(Tenanted):
 
     objects = PassageQuerySet.as_manager()
 
+    # Set by `ai_answers.finding`: the start of the text.
+    shown: str
+
     class Meta:
         ordering = ["version", "position"]
         constraints = [
@@ -154,9 +157,8 @@ class Answer(Tenanted):
     finished_at = models.DateTimeField(null=True, blank=True)
     # Kept by a trigger.
     endorsement_count = models.PositiveIntegerField(default=0, editable=False)
-    search = models.GeneratedField(
-        expression=SearchVector("body", config=LANGUAGE), output_field=SearchVectorField(), db_persist=True
-    )
+    # The words of the answer and of its quotations; kept by a trigger, too.
+    search = SearchVectorField(null=True, editable=False)
 
     objects = AnswerQuerySet.as_manager()
 

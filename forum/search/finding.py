@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from html import unescape
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.core import signing
 from django.db import connection
@@ -20,11 +20,12 @@ from accounts.models import User
 from forum.models import Anonymity, Byline, Kind, Post, Pseudonym, SearchEntry, Status, Thread, Visibility, Writing
 from forum.querysets import SearchEntryQuerySet, ThreadQuerySet
 from forum.search import ranking
-from forum.search.query import Query
+from forum.search.query import Query, part_words
 from quokkaq.lib.fulltext import LANGUAGE, analyse, parse
 from quokkaq.lib.keyset import BadCursor
 
 M = TypeVar("M", bound=Model)
+Rows = TypeVar("Rows", bound=QuerySet[Any])
 PAGE_SIZE = 20
 # The index gives so many candidates of a kind for ranking; nobody reads further than that.
 CANDIDATES = 300
@@ -42,7 +43,10 @@ NOTHING_TO_LOOK_FOR = (
 )
 _SALT = "forum.search"
 # Marks that PostgreSQL puts around found words; nothing people write contains them, and they are never sent out.
-_OPEN, _CLOSE, _LESS = "\ue000", "\ue001", "\ue002"
+_OPEN, _CLOSE = "\ue000", "\ue001"
+# Stand in, while PostgreSQL marks what was found, for signs at which it wouldn't part words (or which it would drop).
+_PARTED = {".": "\ue002", "/": "\ue003", "<": "\ue004", ">": "\ue005"}
+_PART, _JOIN = str.maketrans(_PARTED), str.maketrans({stand_in: sign for sign, stand_in in _PARTED.items()})
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,9 @@ class Request:
     words: str
     weights: Mapping[str, float]
     mean_length: float
+    # The same for sources that keep `list.append` as one word.
+    whole_words: str
+    whole_weights: Mapping[str, float]
     is_common: bool = False  # even the rarest of the words stands in many texts
     written_by: Q = field(default_factory=Q)  # who may be meant by `by:`
 
@@ -123,7 +130,12 @@ def find(query: Query, *, member: Member, cursor: str = "") -> Results:
     if len(hits) < ENOUGH and len(request.weights) > 1 and is_plain:
         rarity = ranking.rarity(member.course)
         some = rarity.rarest(request.weights, RAREST)
-        wider = replace(request, words=ranking.any_of(some), is_common=_is_common(rarity, some, any_of=True))
+        wider = replace(
+            request,
+            words=ranking.any_of(some),
+            whole_words=ranking.any_of(rarity.rarest(request.whole_weights, RAREST)),
+            is_common=_is_common(rarity, some, any_of=True),
+        )
         known = {hit.key for hit in hits}
         more = [hit for hit in _ranked(member, wider) if hit.key not in known]
         loose = bool(more)
@@ -149,11 +161,21 @@ def find(query: Query, *, member: Member, cursor: str = "") -> Results:
 
 def _request(query: Query, member: Member) -> Request:
     rarity = ranking.rarity(member.course)
-    words = parse(query.words) if query.words else ""
-    lexemes = analyse([query.words])[0] if words else {}
+    parted = part_words(query.words)
+    words = parse(parted) if parted.strip() else ""
+    lexemes, as_typed = analyse([parted, query.words]) if words else ({}, {})
     weights = {lexeme: rarity.of(lexeme) for lexeme in lexemes}
-    common = bool(weights) and _is_common(rarity, weights, any_of="|" in words)
-    return Request(query, words, weights, rarity.mean_length, common, _written_by(member, query))
+    whole = {lexeme: rarity.of(lexeme) for lexeme in as_typed}
+    return Request(
+        query,
+        words,
+        weights,
+        rarity.mean_length,
+        whole_words=parse(query.words) if words and whole.keys() != weights.keys() else words,
+        whole_weights=whole,
+        is_common=bool(weights) and _is_common(rarity, weights, any_of="|" in words),
+        written_by=_written_by(member, query),
+    )
 
 
 def _is_common(rarity: ranking.Rarity, lexemes: Collection[str], *, any_of: bool) -> bool:
@@ -247,11 +269,11 @@ def _readable(rows: SearchEntryQuerySet, member: Member, request: Request, key: 
 
 
 def rank_rows(place: str, request: Request, rows: QuerySet[M], column: str) -> list[Hit]:
-    """Rank rows of another source that fit `request.words` by their `tsvector` column; keys are theirs."""
-    rank = RawSQL(f"ts_rank({column}, %s::tsquery, 1)", [request.words], output_field=FloatField())  # noqa: S611 (ours)
-    fitting = rows.filter(**{f"{column}__matches": request.words}).annotate(rank=rank).order_by("-rank", "pk")
+    """Rank rows of another source that fit `request.whole_words` by their `tsvector` column; keys are theirs."""
+    rank = RawSQL(f"ts_rank({column}, %s::tsquery, 1)", [request.whole_words], output_field=FloatField())  # noqa: S611 (ours)
+    fitting = rows.filter(**{f"{column}__matches": request.whole_words}).annotate(rank=rank).order_by("-rank", "pk")
     keys = list(fitting.values_list("pk", flat=True)[:CANDIDATES])
-    scores = ranking.scores(rows.model, column, keys, request.weights, request.mean_length)
+    scores = ranking.scores(rows.model, column, keys, request.whole_weights, request.mean_length)
     return [Hit(place, key, score) for key, score in scores.items()]
 
 
@@ -260,7 +282,7 @@ def threads_with(query: Query, *, member: Member, threads: ThreadQuerySet) -> Th
     rows = dated(_wanted(threads, member, query).filter(_written_by(member, query)), query)
     if not query.words:
         return rows
-    words = parse(query.words)
+    words = parse(part_words(query.words))
     if not words:
         return rows.none()
     entries = SearchEntry.objects.in_course(member, words).visible_to(member)
@@ -315,7 +337,7 @@ def _written_by(member: Member, query: Query) -> Q:
     )
 
 
-def dated(rows: QuerySet[M], query: Query, column: str = "created_at") -> QuerySet[M]:
+def dated(rows: Rows, query: Query, column: str = "created_at") -> Rows:
     """Return what was written in the days that the query asks for."""
     if query.after:
         rows = rows.filter(**{f"{column}__gte": query.after})
@@ -367,7 +389,7 @@ def _mark(hits: Sequence[Hit], words: str) -> None:
     texts = [_clean(text) for hit in hits for text in (hit.heading, hit.text)]
     if words and texts:
         options = f"StartSel={_OPEN}, StopSel={_CLOSE}"
-        cut = f"{options}, MaxFragments=2, MinWords=12, MaxWords=28, FragmentDelimiter= … "
+        cut = f'{options}, MaxFragments=2, MinWords=12, MaxWords=28, FragmentDelimiter=" … "'
         with connection.cursor() as cursor:
             cursor.execute(
                 """
@@ -391,14 +413,13 @@ def _mark(hits: Sequence[Hit], words: str) -> None:
 
 
 def _clean(text: str) -> str:
-    for sign in (_OPEN, _CLOSE, _LESS):
+    for sign in (_OPEN, _CLOSE, *_PARTED.values()):
         text = text.replace(sign, "")
-    # PostgreSQL takes `<int>` for a tag and leaves it out.
-    return text.replace("<", _LESS)
+    return text.translate(_PART)
 
 
 def _marked(text: str) -> SafeString:
-    html = escape(text.replace(_LESS, "<")).replace(_OPEN, "<mark>").replace(_CLOSE, "</mark>")
+    html = escape(text.translate(_JOIN)).replace(_OPEN, "<mark>").replace(_CLOSE, "</mark>")
     return mark_safe(html)  # noqa: S308 (escaped above)
 
 

@@ -22,6 +22,8 @@ STATES = {
     "discussion": "Discussions",
     "announcement": "Announcements",
 }
+# Signs that PostgreSQL's parser would take for parts of a word; migration 0009 parts words there in the same way.
+SEPARATORS = str.maketrans("./<>", "    ")
 PLACES = ("threads", "posts", "answers", "materials")
 
 _OPERATOR = re.compile(r'(?<!\S)(?P<name>[A-Za-z]+):(?P<value>"[^"]*"|\S+)')
@@ -56,6 +58,11 @@ class Query:
     @property
     def is_empty(self) -> bool:
         return not (self.words or self.about_threads or self.after or self.before)
+
+
+def part_words(text: str) -> str:
+    """Return a text with the words apart that search entries keep apart: `list.append` is two."""
+    return text.replace("\x00", " ").translate(SEPARATORS)
 
 
 def parse_query(typed: str) -> Query:

@@ -25,6 +25,7 @@ from forum.models import SearchEntry, Thread
 from forum.search import ranking
 from forum.search.finding import plain_text
 from forum.search.hurry import hurried
+from forum.search.query import part_words
 from quokkaq.lib.fulltext import analyse, dice, letter_runs, saturation
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ RELATED_WEIGHT = 0.25
 SPELLING_WEIGHT = 0.5
 LIKELY = 0.85
 SEVERE = 0.92
+# Less alike than that, a thread isn't worth reading while somebody types.
+WORTH_SHOWING = 0.25
 # Titles of fewer words than that say too little to be sure.
 SURE_WORDS = 3
 # Whoever waits for a page waits no longer than that for a statement of ours.
@@ -60,6 +63,10 @@ class Similar:
     thread: Thread
     share: float
     words: int
+
+    @property
+    def is_worth_showing(self) -> bool:
+        return self.share >= WORTH_SHOWING
 
     @property
     def excerpt(self) -> str:
@@ -90,7 +97,7 @@ def similar_threads(member: Member, *, title: str, body: str = "", limit: int = 
 
 
 def _similar(member: Member, title: str, body: str, limit: int, rarity: ranking.Rarity) -> list[Similar]:
-    in_title, in_body = analyse([title.replace("\x00", " "), body[:BODY_CHARACTERS].replace("\x00", " ")])
+    in_title, in_body = analyse([part_words(title), part_words(body[:BODY_CHARACTERS])])
     if not in_title:
         return []
     words = ranking.any_of(rarity.rarest(in_title, RAREST))

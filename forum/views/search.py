@@ -105,7 +105,8 @@ def similar(request: SignedInRequest, slug: str) -> HttpResponse:
     member = get_member(request.user, slug)
     title = request.POST.get("title", "")[:MAX_TITLE]
     found = similar_threads(member, title=title, body=request.POST.get("body", ""))
-    return render(request, "forum/_similar.html", {"member": member, "similar": found, "warning": ""})
+    context = {"member": member, "similar": [item for item in found if item.is_worth_showing], "warning": ""}
+    return render(request, "forum/_similar.html", context)
 
 
 @login_required

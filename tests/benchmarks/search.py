@@ -114,12 +114,12 @@ def fill(sizes: Sizes, words: Words) -> Any:
             """
             INSERT INTO forum_searchentry (id, institution_id, thread_id, post_id, vector)
             SELECT gen_random_uuid(), t.institution_id, t.id, NULL,
-                setweight(to_tsvector('english', title), 'A') || setweight(to_tsvector('english', body), 'B')
+                setweight(forum_words(title), 'A') || setweight(forum_words(body), 'B')
                 || array_to_tsvector(ARRAY['crs:' || replace(t.course_id::text, '-', '')])
             FROM forum_thread t
             UNION ALL
             SELECT gen_random_uuid(), p.institution_id, p.thread_id, p.id,
-                setweight(to_tsvector('english', p.body), 'C')
+                setweight(forum_words(p.body), 'C')
                 || array_to_tsvector(ARRAY['crs:' || replace(t.course_id::text, '-', '')])
             FROM forum_post p JOIN forum_thread t ON t.id = p.thread_id
             """

@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 
 from ai_answers.models import Answer
 from forum import actions
-from forum.models import Anonymity
+from forum.models import Anonymity, Assignment, Thread
 from tests import factories
 from tests.browser.conftest import Visit
 from tests.factories import World
@@ -57,7 +57,14 @@ def fill(world: World) -> dict[str, str]:
     gone = factories.make_thread(sam, "Deleted thread")
     actions.delete_thread(by=sam, thread=gone)
     course = "/c/cs-101/"
+    lab = Assignment.objects.create(
+        institution=noor.course.institution, course=noor.course, slug="lab-1", title="Lab one"
+    )
+    Thread.objects.filter(pk=waiting.pk).update(assignment=lab)
     return {
+        "search help": f"{course}search/", "results": f"{course}search/?q=default+parameter+question+private",
+        "no results": f"{course}search/?q=zebra", "search problem": f"{course}search/?q=is:odd+after:never",
+        "list by words": f"{course}?q=question&assignment=lab-1",
         "courses": "/courses/", "filtered": f"{course}?show=unanswered", "settings": "/me/", "list": course, "nothing found": f"{course}?show=unread&kind=discussion",
         "bad address": f"{course}?cursor=x", "ask": f"{course}ask/", "answered": f"{course}{thread.number}/",
         "private": f"{course}2/", "hidden": f"{course}3/", "failed": f"{course}{failed.number}/", "waiting": f"{course}{waiting.number}/",

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from ai_answers.models import Answer
 from forum import actions
-from forum.models import Post, Thread
+from forum.models import Deflection, Post, Thread
 from tests import factories
 from tests.browser.conftest import Visit
 from tests.factories import World
@@ -140,3 +140,65 @@ def test_the_keyboard_goes_everywhere(stage: World, visit: Visit) -> None:
             break
     noor.keyboard.press("Enter")
     expect(noor.get_by_role("heading", level=1)).to_have_text("Reached by keyboard")
+
+
+def test_what_was_asked_before_is_shown_while_typing_and_may_answer(stage: World, visit: Visit) -> None:
+    for n in range(5):
+        factories.make_thread(stage.member("noor"), f"Where is the lecture of week {n}?")
+    thread = factories.make_thread(stage.member("noor"), "Why does my recursive function never return?")
+    sam = visit("sam")
+    ask(sam, "")
+    sam.get_by_label("Title").press_sequentially("My recursive function never returns")
+    similar = sam.locator("#similar")
+    expect(similar).to_contain_text("Why does my recursive function never return?")
+    # Enter in the title is no click on a button that stands near it.
+    sam.get_by_label("Title").press("Enter")
+    expect(sam.locator("#duplicate-warning")).to_be_focused()
+    expect(sam.get_by_label("Details")).to_have_value("Is it **once** or at each call? `def f(x=[])`")
+    sam.get_by_role("button", name="This answers me").click()
+    expect(sam.get_by_role("heading", level=1)).to_have_text(thread.title)
+    expect(sam.locator(".messages")).to_contain_text("Your question wasn’t posted")
+    assert Deflection.objects.get().thread == thread
+    sam.goto("/c/cs-101/ask/")
+    expect(sam.get_by_label("Title")).to_have_value("")
+
+
+def test_without_script_a_duplicate_is_warned_about_and_posted_anyway(stage: World, visit: Visit) -> None:
+    factories.make_thread(stage.member("noor"), QUESTION)
+    sam = visit("sam", javascript=False)
+    ask(sam)
+    sam.get_by_role("button", name="Post", exact=True).click()
+    expect(sam.locator(".similar")).to_contain_text("This was asked before")
+    sam.get_by_role("button", name="Post anyway").first.click()
+    expect(sam.get_by_role("heading", level=1)).to_have_text(QUESTION)
+    assert Thread.objects.count() == 2
+
+
+def test_suggestions_are_reached_by_keyboard(stage: World, visit: Visit) -> None:
+    factories.make_thread(stage.member("noor"), "Recursion in trees")
+    factories.make_thread(stage.member("noor"), "Recursion in lists")
+    sam = visit("sam")
+    sam.goto("/c/cs-101/")
+    box = sam.get_by_label("Search CS-101", exact=True)
+    box.press_sequentially("recurs")
+    expect(sam.locator("#course-search-status")).to_contain_text("2 threads below")
+    sam.keyboard.press("ArrowDown")
+    sam.keyboard.press("ArrowDown")
+    expect(sam.locator(".suggestions a").nth(1)).to_be_focused()
+    sam.keyboard.press("Escape")
+    expect(box).to_be_focused()
+    expect(sam.locator(".suggestions a")).to_have_count(0)
+    box.press_sequentially("ion")
+    expect(sam.locator(".suggestions a").first).to_be_visible()
+    sam.keyboard.press("ArrowDown")
+    sam.keyboard.press("Enter")
+    expect(sam.get_by_role("heading", level=1)).to_contain_text("Recursion in")
+
+
+def test_search_works_without_script(stage: World, visit: Visit) -> None:
+    factories.make_thread(stage.member("noor"), "Recursion in trees")
+    sam = visit("sam", javascript=False)
+    sam.goto("/c/cs-101/")
+    sam.get_by_label("Search CS-101", exact=True).fill("recursion")
+    sam.keyboard.press("Enter")
+    expect(sam.locator(".results mark")).to_have_text("Recursion")

@@ -9,7 +9,7 @@ A surface that is added to the product is added to `SURFACES`, with a leak to pl
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Permission
 from django.core.cache import cache
-from django.db.models import Count, ForeignKey
+from django.db.models import Count, ForeignKey, Q
 from django.test import Client
 from django.urls import reverse
 
@@ -34,6 +34,7 @@ from forum.insights.clusters import Group
 from forum.insights.numbers import Contributor
 from forum.models import Anonymity, Byline, Post, Revision, Thread, Writing
 from forum.querysets import PostQuerySet
+from forum.search import Query, Suggestion, suggesting
 from forum.views import lists
 from tests import factories
 from tests.factories import World
@@ -185,6 +186,25 @@ def records(scene: Scene, who: str) -> dict[str, str]:
     }
 
 
+def searches(scene: Scene, who: str) -> dict[str, str]:
+    """Search for words, states and days, and for everybody by name and pseudonym, on the page and in the list."""
+    client = signed_in(scene, who)
+    names = ["Surname-sam", "Surname-noor", "surname", "sam", "noor"]
+    names += [str(writing.pseudonym) for writing in (scene.first, scene.third, scene.private)]
+    typed = [f'by:"{name}"' for name in names] + [f'reply by:"{name}"' for name in names]
+    typed += ["tuple", "perhaps", "loop", "edited", "is:endorsed", "is:resolved", "is:private", "everything in:threads"]
+    course = reverse("forum:list", args=["cs-101"])
+    urls = [f"{course}search/?q={words}" for words in typed] + [f"{course}?q={words}" for words in typed[:3]]
+    return {url: fetch(client, url) for url in urls}
+
+
+def suggestions(scene: Scene, who: str) -> dict[str, str]:
+    """Read what the search box suggests."""
+    client = signed_in(scene, who)
+    base = reverse("forum:suggest", args=["cs-101"])
+    return {f"{base}?q={typed}": fetch(client, f"{base}?q={typed}") for typed in ("loo", "tup", "yie", "#1", "#2")}
+
+
 def files(scene: Scene, who: str) -> dict[str, str]:
     """Read the names and addresses of files that the pages point at."""
     found = "\n".join(pages(scene, who).values())
@@ -293,12 +313,28 @@ def plant_points(patch: pytest.MonkeyPatch) -> None:
         return standing(Member(User.objects.get(email="sam@example.edu"), member.course, member.role))
 
     patch.setattr(points, "standing", of_sam)
+def plant_search_by(patch: pytest.MonkeyPatch) -> None:
+    def leaky(member: Member, query: Query) -> Q:
+        return Q(author__display_name__icontains=query.by) if query.by else Q()
+
+    patch.setattr("forum.search.finding._written_by", leaky)
+
+
+def plant_suggestion_order(patch: pytest.MonkeyPatch) -> None:
+    ranked = suggesting._suggest
+
+    def leaky(member: Member, words: Sequence[str], limit: int) -> list[Suggestion]:
+        return sorted(ranked(member, words, limit), key=lambda suggestion: str(suggestion.thread.author_id))
+
+    patch.setattr(suggesting, "_suggest", leaky)
 
 
 SURFACES: dict[str, tuple[Reader, Plant]] = {
     "pages": (pages, plant_byline),
     "sort order": (pages, plant_order),
     "AI panel": (pages, plant_panel),
+    "search": (searches, plant_search_by),
+    "suggestions": (suggestions, plant_suggestion_order),
     "files": (files, plant_avatar),
     "feeds": (feeds, plant_byline),
     "statistics": (statistics, plant_contributors),
@@ -327,7 +363,10 @@ def leaks(read: Reader, scene: Scene, who: str) -> list[str]:
     ]
     for url, page in before.items():
         # What the reader typed into the address may stand on the page.
-        told = page.replace(url.split("?q=")[-1], "") if "?q=" in url else page
+        typed = url.split("?q=")[-1]
+        told = page
+        for words in {typed, typed.split(":")[-1].strip('"')} if "?q=" in url else ():
+            told = told.replace(words, "")
         found += [f"{url} holds {needle}" for needle in needles if needle in told]
     return found
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.access import Member
 from accounts.models import User
 from forum import actions
-from forum.models import Thread
+from forum.models import Assignment, Follow, Post, Thread
 from tests import factories
 from tests.factories import World
 
@@ -33,6 +33,7 @@ def client(world: World, signed_in: SignIn) -> Client:
 def test_an_empty_course_says_so(client: Client) -> None:
     assert b"Be the first to ask" in client.get(LIST).content
     assert b"Nothing here matches" in client.get(LIST + "?show=mine").content
+    assert b"search replies, AI answers and materials" in client.get(LIST + "?q=zebra").content
 
 
 def test_filters_show_what_they_say(client: Client, world: World, sam: Member, noor: Member, tim: Member) -> None:
@@ -53,6 +54,64 @@ def test_filters_show_what_they_say(client: Client, world: World, sam: Member, n
     assert five.number not in numbers(client)
     assert four.number in numbers(client)
     assert three.number in numbers(client, "?kind=discussion&sort=new")
+
+
+def test_the_list_of_what_one_follows_and_of_an_assignment(
+    client: Client, world: World, sam: Member, noor: Member, tim: Member
+) -> None:
+    lab = Assignment.objects.create(institution=world.institution, course=world.course, slug="lab-1", title="Lab one")
+    for n in range(3):
+        factories.make_thread(sam, f"Question number {n}", assignment=lab if n else None)
+    Follow.objects.update_or_create(
+        user=noor.user,
+        thread=Thread.objects.get(number=2),
+        defaults={"institution": world.institution, "state": "following"},
+    )
+    assert numbers(client, "?show=following") == [2]
+    assert numbers(client, "?assignment=lab-1") == [3, 2]
+    page = client.get(LIST).content.decode()
+    assert page.count("Lab one") == 3  # in the sidebar, and on two rows
+    response = client.get(f"{LIST}?assignment=lab-2")
+    assert response.status_code == 400
+    assert "no such assignment" in response.content.decode()
+
+
+def test_the_list_narrows_to_words_in_a_thread_or_its_replies(
+    client: Client, world: World, sam: Member, noor: Member, tim: Member
+) -> None:
+    factories.make_thread(sam, "A zebra in the title")
+    two = factories.make_thread(sam, "Another question", tags=[factories.make_tag(world.course)])
+    factories.make_thread(sam, "Nothing of the kind")
+    factories.make_post(tim, two, "A zebra in the reply")
+    hidden = factories.make_post(tim, factories.make_thread(sam, "One more"), "A hidden zebra")
+    Post.objects.filter(pk=hidden.pk).update(moderation="hidden")
+    factories.make_thread(sam, "A private zebra", visibility="staff")
+    assert set(numbers(client, "?q=zebras")) == {1, 2}
+    assert numbers(client, "?q=zebra+tag:homework") == [2]
+    assert numbers(client, "?q=is:mine") == []
+    assert numbers(client, "?q=the&sort=new") == []
+    assert numbers(client, "?q=zebra&show=unanswered") == [1]
+    page = client.get(f"{LIST}?q=zebra&sort=new&tag=homework").content.decode()
+    assert 'name="sort" value="new"' in page
+    assert 'value="zebra"' in page
+    assert "?sort=new&amp;tag=homework" in page
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [("is:odd", "There is no “is:odd”"), ("zebra in:posts", "works on the search page"), ("#99", "no thread #99")],
+)
+def test_what_the_words_ask_for_and_does_not_exist_is_said(client: Client, query: str, sentence: str) -> None:
+    response = client.get(LIST, {"q": query})
+    assert response.status_code == 400
+    assert sentence in response.content.decode()
+
+
+def test_a_view_with_words_can_be_saved(client: Client, sam: Member) -> None:
+    factories.make_thread(sam, "A zebra in the title")
+    client.post(f"{LIST}views/", {"name": "Zebras", "query": "q=zebra"})
+    context = client.get(f"{LIST}?q=zebra").context
+    assert [(view.name, current) for view, current in context["views"]] == [("Zebras", True)]
 
 
 def test_orders(client: Client, sam: Member, noor: Member, tim: Member) -> None:
@@ -154,7 +213,8 @@ def test_a_page_costs_the_same_at_one_thread_and_at_fifty(
     at_one = queries(client, LIST)
     for n in range(50):
         factories.make_thread(sam, f"Question number {n}", tags=tags, anonymity="named" if n % 2 else "all")
-    assert queries(client, LIST) == at_one <= 8
+    assert queries(client, LIST) == at_one <= 9
+    assert queries(client, f"{LIST}?q=question") == at_one
 
 
 def test_pages_stay_small(client: Client, sam: Member) -> None:
