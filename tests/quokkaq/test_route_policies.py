@@ -195,7 +195,10 @@ def test_outside_the_course_there_is_nothing(name: str, persona: str, places: Pl
 def test_students_cannot_do_what_staff_do(name: str, places: Places, world: World) -> None:
     client = Client()
     client.force_login(world.user("noor"))
-    assert client.post(address(name, places)).status_code == 403
+    response = client.post(address(name, places))
+    if response.status_code == 405:
+        response = client.get(address(name, places))
+    assert response.status_code == 403
 
 
 @pytest.mark.parametrize("persona", ["sam", "tim", "ada"])
