@@ -413,12 +413,12 @@ def test_two_people_by_one_name_get_two_and_one_person_keeps_both(
     assert names[both.pseudonym_id].thread == source  # type: ignore[index]
     actions.undo_merge(by=tim, merge=merge)
     assert state(source, target) == before
-    Pseudonym.objects.filter(pk=both.pseudonym_id).update(user=None)
+    Pseudonym.objects.filter(pk=str(both.pseudonym_id)).update(user=None)
     merge = actions.merge_threads(by=tim, source=source, target=target)
     both.refresh_from_db()
     assert both.pseudonym.thread == target  # type: ignore[union-attr]
     Post.objects.filter(pk=both.pk).delete()
-    Pseudonym.objects.filter(pk=both.pseudonym_id).delete()
+    Pseudonym.objects.filter(pk=str(both.pseudonym_id)).delete()
     actions.undo_merge(by=tim, merge=merge)
 
 
