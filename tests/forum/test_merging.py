@@ -573,3 +573,42 @@ def test_people_who_write_and_vote_during_a_merge_lose_nothing() -> None:
     actions.undo_merge(by=tim, merge=merged)
     assert Post.objects.filter(thread=source).count() == 1 + written
     assert "No counter has drifted." in check()
+
+
+def test_the_text_of_a_merged_thread_is_flagged_and_hidden_like_any_other(
+    pair: tuple[Thread, Thread], noor: Member, tim: Member, ada: Member
+) -> None:
+    source, target = pair
+    actions.merge_threads(by=tim, source=source, target=target)
+    assert url("flag-thread", source) in page(ada, target)
+    flagged = client_of(ada).post(url("flag-thread", source), {"reason": "spam"}, follow=True)
+    assert "Thank you." in said(flagged)
+    assert flagged.redirect_chain[-1][0] == target.get_absolute_url()
+    assert "It keeps old values." in client_of(tim).get("/c/cs-101/flags/").content.decode()
+    client_of(tim).post(url("decide-thread", source), {"decision": "hide", "note": "Spam"})
+    assert "It keeps old values." not in page(noor, target)
+    assert client_of(noor).get(source.get_absolute_url()).status_code == 404
+    assert "It keeps old values." in page(tim, target)
+
+
+def test_an_old_address_is_nothing_to_those_who_may_not_read_the_target(
+    pair: tuple[Thread, Thread], sam: Member, noor: Member, tim: Member
+) -> None:
+    source, target = pair
+    actions.merge_threads(by=tim, source=source, target=target)
+    actions.delete_thread(by=noor, thread=target)
+    for name in ("thread", "flag-thread"):
+        assert client_of(sam).get(url(name, source)).status_code == 404
+
+
+def test_who_merges_a_moment_too_late_is_told(
+    pair: tuple[Thread, Thread], tim: Member, ada: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = pair
+    late = factories.make_thread(ada, "Merged meanwhile")
+    monkeypatch.setattr("forum.actions.why_no_merge", lambda source, target: "")  # as the page saw it
+    actions.merge_threads(by=ada, source=late, target=source)
+    Thread.objects.filter(pk=target.pk).update(is_locked=True, kind="announcement")
+    response = client_of(tim).post(url("merge", source), {"number": target.number})
+    assert response.status_code == 409
+    assert "Announcements can&#x27;t be merged." in response.content.decode()
