@@ -19,12 +19,16 @@ from accounts.admin import (
     reader_of,
 )
 from accounts.models import CourseStatus, Role, User
+from forum import actions
 from forum.access import Refused
 from forum.models import (
     Anonymity,
     Post,
     Thread,
 )
+
+# What an author reads when a text is hidden among others, from a list.
+BULK_REASON = "It breaks the rules of the course. Ask staff if you don’t see why."
 
 
 class ModeratedAdmin(ReadOnlyAdmin[Row]):
@@ -126,6 +130,18 @@ class WritingAdmin(ModeratedAdmin[WritingRow]):
 
     def would_unmask(self, by: Member, row: WritingRow) -> bool:
         return row.is_by(by) and row.anonymity != Anonymity.NAMED
+
+    @admin.action(description="Hide (the author reads that it broke the course’s rules)", permissions=["moderate"])
+    def hide(self, request: HttpRequest, queryset: QuerySet[WritingRow]) -> None:
+        self.apply(request, queryset, lambda by, row: actions.hide_text(by=by, text=row, reason=BULK_REASON), "hidden")
+
+    @admin.action(description="Show again what is hidden", permissions=["moderate"])
+    def unhide(self, request: HttpRequest, queryset: QuerySet[WritingRow]) -> None:
+        self.apply(request, queryset, lambda by, row: actions.unhide_text(by=by, text=row), "shown again")
+
+    @admin.action(description="Approve what waits", permissions=["moderate"])
+    def approve(self, request: HttpRequest, queryset: QuerySet[WritingRow]) -> None:
+        self.apply(request, queryset, lambda by, row: actions.approve_text(by=by, text=row), "approved")
 
 
 class OfThreadOrPostAdmin(ReadOnlyAdmin[Row]):

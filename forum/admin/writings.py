@@ -24,23 +24,26 @@ from forum.models import (
 class ThreadAdmin(WritingAdmin[Thread]):
     fields = (
         "course", "number", "title", "shown_author", "anonymity", "kind", "status", "visibility", "is_pinned",
-        "is_locked", "body", "accepted_post", "reply_count", "vote_count", "endorsement_count", "reader_count",
+        "is_locked", "moderation", "moderation_reason", "moderated_by", "moderated_at", "duplicate_of", "merged_into",
+        "body", "accepted_post", "reply_count", "vote_count", "endorsement_count", "reader_count",
         "created_at", "edited_at", "last_activity_at", "deleted_at",
     )  # fmt: skip
     readonly_fields = ("shown_author",)
     list_display = (
-        "number", "title", "course", "shown_author", "kind", "status", "is_pinned", "is_locked", "is_deleted",
-        "created_at", "page",
+        "number", "title", "course", "shown_author", "kind", "status", "is_pinned", "is_locked", "moderation",
+        "is_deleted", "created_at", "page",
     )  # fmt: skip
     list_display_links = ("number", "title")
     list_filter = (
-        ("course", ScopedRelatedFilter), "status", "kind", "visibility", "is_pinned", "is_locked",
+        ("course", ScopedRelatedFilter), "moderation", "status", "kind", "visibility", "is_pinned", "is_locked",
         ("deleted_at", admin.EmptyFieldListFilter),
     )  # fmt: skip
     list_select_related = ("course", "author", "pseudonym")
     search_fields = ("title", "body", "=number")
     date_hierarchy = "created_at"
-    actions = ("pin", "unpin", "lock", "unlock", "resolve", "reopen", "delete", "restore")
+    actions = (
+        "pin", "unpin", "lock", "unlock", "resolve", "reopen", "hide", "unhide", "approve", "delete", "restore",
+    )  # fmt: skip
 
     def why_refused(self, reader: User, row: Thread, done: str) -> str:
         if row.course.status == CourseStatus.ACTIVE:
@@ -94,18 +97,18 @@ class PostAdmin(WritingAdmin[Post]):
     course_paths = ("thread__course",)
     # Not `is_by_staff`: with so few people it could be, it would half name who hides.
     fields = (
-        "thread", "parent", "shown_author", "anonymity", "body", "vote_count", "endorsement_count", "created_at",
-        "edited_at", "deleted_at",
+        "thread", "parent", "shown_author", "anonymity", "body", "moderation", "moderation_reason", "moderated_by", "moderated_at",
+        "vote_count", "endorsement_count", "created_at", "edited_at", "deleted_at",
     )  # fmt: skip
     readonly_fields = ("shown_author",)
     list_display = (
-        "__str__", "thread", "course", "shown_author", "endorsement_count", "is_deleted", "created_at", "page",
+        "__str__", "thread", "course", "shown_author", "endorsement_count", "moderation", "is_deleted", "created_at", "page",
     )  # fmt: skip
-    list_filter = (("thread__course", ScopedRelatedFilter), ("deleted_at", admin.EmptyFieldListFilter))
+    list_filter = (("thread__course", ScopedRelatedFilter), "moderation", ("deleted_at", admin.EmptyFieldListFilter))
     list_select_related = ("thread__course", "author", "pseudonym")
     search_fields = ("body", "thread__title")
     date_hierarchy = "created_at"
-    actions = ("endorse", "unendorse", "delete", "restore")
+    actions = ("endorse", "unendorse", "hide", "unhide", "approve", "delete", "restore")
 
     def why_refused(self, reader: User, row: Post, done: str) -> str:
         if row.thread.course.status == CourseStatus.ACTIVE:

@@ -162,7 +162,7 @@ def thread_page(
         post.thread = thread
         if post.parent_id is not None:
             children.setdefault(post.parent_id, []).append(post)
-            comments += post.deleted_at is None
+            comments += post.deleted_at is None and post.is_shown
     posts += stubs(thread, posts, children)
     for post in posts:
         if post.parent_id is None:
@@ -203,7 +203,7 @@ def thread_page(
         "kept": [refused.data["body"]] if refused and (closed or homeless) else [],
         "kept_why": refused.errors.get("body", [""])[0] if refused else "",
         "closed": closed,
-        "answer_count": sum(post.deleted_at is None for post, _ in answers),
+        "answer_count": sum(post.deleted_at is None and post.is_shown for post, _ in answers),
         "comment_count": comments,
         "panels": thread_panels(request, member, thread),
         "reply_form": refused if refused and refused_parent is None else blank,

@@ -23,6 +23,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.access import Member
+from accounts.actions import audit
 from accounts.models import AuditEvent, Course, Enrollment, Institution, User
 from ai_answers import actions as ai_actions
 from ai_answers.models import Answer
@@ -35,6 +36,9 @@ from forum.insights.numbers import Contributor
 from forum.models import Anonymity, Byline, Post, Revision, Thread, Writing
 from forum.querysets import PostQuerySet
 from forum.search import Query, Suggestion, suggesting
+from forum import access, actions
+from forum.admin import ThreadAdmin
+from forum.models import Anonymity, Byline, Flag, FlagReason, Post, Revision, Thread, Writing
 from forum.views import lists
 from tests import factories
 from tests.factories import World
@@ -90,6 +94,27 @@ class Scene:
         for member in (self.sam, self.noor):
             actions.mark_read(by=member, thread=self.first, up_to=self.first.last_activity_at)
         actions.save_draft(by=self.sam, thread=self.third, post=None, fields={"body": "Half"})
+        self.keep_order(anonymity)
+
+    def keep_order(self, anonymity: Anonymity) -> None:
+        """Let sam and noor flag, be flagged, hidden, held back, merged and pointed elsewhere."""
+        for text in (self.first, self.other_reply):
+            actions.flag_text(by=self.lena, text=text, reason=FlagReason.WRONG)
+        actions.flag_text(by=self.sam, text=self.third, reason=FlagReason.RUDE, details="Look at this")
+        actions.flag_text(by=self.noor, text=self.answer.thread, reason=FlagReason.SPAM)
+        decision = actions.Decision.DISMISS
+        actions.decide_flags(by=self.tim, text=self.answer.thread, decision=decision)
+        rude = self.replied(self.sam, self.third, anonymity)
+        actions.hide_text(by=self.tim, text=rude, reason="Rude")
+        held = self.replied(self.noor, self.second, anonymity)
+        Post.objects.filter(pk=held.pk).update(moderation="pending")
+        again, once = self.asked(self.sam, "Asked by one", anonymity), self.asked(self.noor, "Asked by two", anonymity)
+        self.replied(self.sam, once, anonymity)
+        actions.merge_threads(by=self.tim, source=again, target=once)
+        apart = actions.merge_threads(by=self.tim, source=self.asked(self.sam, "Asked thrice", anonymity), target=once)
+        actions.undo_merge(by=self.tim, merge=apart)
+        actions.set_duplicate(by=self.sam, thread=self.second, of=self.third)
+        self.merged = once
 
     def asked(self, by: Member, title: str, anonymity: Anonymity, **fields: Any) -> Thread:
         return factories.make_thread(by, title, "I tried everything.", anonymity=anonymity, **fields)
@@ -145,7 +170,7 @@ def pages(scene: Scene, who: str) -> dict[str, str]:
     """Read every page of the course, of every thread, in every order and filter."""
     client = signed_in(scene, who)
     urls: set[str] = set()
-    for thread in (scene.first, scene.second, scene.third, scene.private):
+    for thread in (scene.first, scene.second, scene.third, scene.private, scene.merged):
         places = scene.places(thread)
         for name, policy in POLICIES.items():
             parameters = get_parameters(name)
@@ -264,6 +289,29 @@ def plant_editor(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(f"forum.actions.{module}.editor_shown", lambda by, writing: by)
 
 
+def plant_flagger(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Flag, "get_reason_display", lambda self: f"{self.reason}, says {self.user}")
+
+
+def plant_flagger_in_audit(patch: pytest.MonkeyPatch) -> None:
+    asked = access.may_flag
+    seen: list[Member] = []
+
+    def may_flag(member: Member, writing: Writing) -> bool:
+        seen.append(member)
+        return asked(member, writing)
+
+    def telling(verb: str, target: Any, *, by: User | None, **more: Any) -> None:
+        audit(verb, target, by=by or seen[-1].user, **more)
+
+    patch.setattr("forum.access.may_flag", may_flag)
+    patch.setattr("forum.actions.flags.audit", telling)
+
+
+def plant_duplicate(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(access, "get_duplicate", lambda member, thread: Thread(number=1, title=f"by {thread.author_id}"))
+
+
 def plant_panel(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         "forum.panels._panels", [lambda request, member, thread: f"<p>asked by {str(thread.author_id)[-12:]}</p>"]
@@ -335,6 +383,9 @@ SURFACES: dict[str, tuple[Reader, Plant]] = {
     "AI panel": (pages, plant_panel),
     "search": (searches, plant_search_by),
     "suggestions": (suggestions, plant_suggestion_order),
+    "flags": (pages, plant_flagger),
+    "flags in audit": (records, plant_flagger_in_audit),
+    "duplicates": (pages, plant_duplicate),
     "files": (files, plant_avatar),
     "feeds": (feeds, plant_byline),
     "statistics": (statistics, plant_contributors),

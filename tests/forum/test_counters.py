@@ -3,6 +3,7 @@
 import io
 import threading
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,8 +11,10 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from accounts.access import Member
+from accounts.models import Course, PostingPolicy
 from forum import actions
-from forum.models import Post, Thread
+from forum.access import Refused
+from forum.models import Merge, Post, Thread
 from forum.tasks import count_readers
 from tests import factories
 
@@ -50,6 +53,63 @@ def test_eight_at_once_lose_no_count() -> None:
     assert "No counter has drifted." in check()
     thread.refresh_from_db()
     assert thread.reply_count == 1 + 8 * 12 - 8 * 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_hiding_approving_and_merging_while_people_write_lose_no_count() -> None:
+    world = factories.make_world()
+    sam, noor, tim, ada = (world.member(name) for name in ("sam", "noor", "tim", "ada"))
+    approving = Course.objects.get(pk=world.course.pk)
+    approving.posting_policy = PostingPolicy.APPROVE
+    held = Member(noor.user, approving, noor.role)
+    one, two = factories.make_thread(sam, "The first question"), factories.make_thread(noor, "The second question")
+    for thread in (one, two):
+        actions.set_vote(by=ada, target=thread, on=True)
+    ready = threading.Barrier(4)
+    refused: list[str] = []
+
+    def attempt(act: Callable[[], object]) -> None:
+        try:
+            act()
+        except Refused as error:
+            refused.append(str(error))
+
+    def write(by: Member, thread: Thread) -> None:
+        for turn in range(10):
+            try:
+                reply = actions.add_reply(by=by, thread=thread, body=f"Turn {turn}", form_key=uuid.uuid4())
+            except Refused as error:
+                refused.append(str(error))
+                continue
+            attempt(lambda reply=reply: actions.set_endorsement(by=tim, post=reply, on=True))  # type: ignore[misc]
+
+    def moderate() -> None:
+        for _ in range(10):
+            for post in Post.objects.select_related("thread").order_by("-pk")[:4]:
+                act = actions.approve_text if post.moderation == "pending" else actions.unhide_text
+                attempt(lambda post=post: actions.hide_text(by=ada, text=post, reason="Rude"))  # type: ignore[misc]
+                attempt(lambda post=post, act=act: act(by=ada, text=post))  # type: ignore[misc]
+
+    def merge() -> None:
+        for _ in range(6):
+            try:
+                done = actions.merge_threads(by=tim, source=one, target=two)
+                actions.undo_merge(by=ada, merge=done)
+            except Refused as error:
+                refused.append(str(error))
+
+    def act(what: Callable[[], None]) -> None:
+        ready.wait()
+        try:
+            what()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(act, (lambda: write(held, one), lambda: write(sam, two), moderate, merge)))
+    assert not Merge.objects.filter(undone_at=None).exists()
+    assert "No counter has drifted." in check()
+    assert Post.objects.exists()
 
 
 @pytest.mark.drill

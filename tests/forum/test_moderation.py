@@ -570,7 +570,7 @@ def test_staff_ban_a_student_who_is_named_and_lift_it(world: World, thread: Thre
 
 def test_who_hides_is_offered_to_nobody_for_a_ban(sam: Member, noor: Member, tim: Member) -> None:
     hidden = factories.make_thread(sam, "Hidden from all", anonymity="all")
-    factories.make_post(noor, hidden, "Me too", anonymity="all")  # type: ignore[arg-type]
+    factories.make_post(noor, hidden, "Me too", anonymity="all")
     assert "/ban/" not in page(tim, hidden)
     assert "/ban/" not in page(noor, factories.make_thread(sam, "Named"))
 
