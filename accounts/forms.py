@@ -118,9 +118,11 @@ class CourseSettingsForm(forms.ModelForm[Course]):
             "points_hidden": "Hide points",
         }
         help_texts = {
-            "posting_policy": "Students notice at once: where staff approve, their post says “waiting for approval” until you "
-            "decide; where only staff post, they read and vote.",
-            "anonymity_policy": "It counts for what is posted from now on. Who hides already stays hidden.",
+            "posting_policy": "Everybody: posts appear at once. Staff approve: a student’s post says “waiting for approval” "
+            "to them until you decide, and classmates don’t see it. Only staff: students read and vote.",
+            "anonymity_policy": "Under their name: there is nothing to choose. From classmates: staff see the name beside "
+            "a pseudonym. From everyone: staff see the pseudonym only. It counts for what is posted from now on; who "
+            "hides already stays hidden.",
             "points_hidden": "Nobody sees points or a ranking. They are still counted, so you can show them again.",
         }
         widgets = {
