@@ -13,7 +13,7 @@ from django.core.validators import validate_email
 from django.http import HttpRequest
 from django.utils import timezone
 
-from accounts.actions import settings_version
+from accounts.actions import SETTINGS, settings_version
 from accounts.models import Course, EnrollmentStatus, Role, User
 
 
@@ -166,16 +166,17 @@ class CourseSettingsForm(forms.ModelForm[Course]):
 
     def differences(self) -> Iterator[tuple[str, str]]:
         """Return label and saved value of every field where the form says something else: what somebody else chose."""
-        fresh = CourseSettingsForm(instance=self.saved)
         for name, field in self.fields.items():
-            if name in self.Meta.fields and self.cleaned_data.get(name) != getattr(self.saved, name):
-                value = getattr(self.saved, f"get_{name}_display", lambda name=name: fresh[name].value())()
-                if isinstance(value, datetime):
-                    value = f"{timezone.localtime(value):%Y-%m-%d %H:%M}"
-                yield (
-                    str(field.label),
-                    {True: "yes", False: "no", None: "nothing", "": "nothing"}.get(value, str(value)),
-                )
+            value = getattr(self.saved, name, None)
+            if name not in SETTINGS or self.cleaned_data.get(name) == value:
+                continue
+            if isinstance(value, datetime):
+                value = f"{timezone.localtime(value):%Y-%m-%d %H:%M}"
+            elif isinstance(value, bool):
+                value = "yes" if value else "no"
+            elif hasattr(self.saved, f"get_{name}_display"):
+                value = getattr(self.saved, f"get_{name}_display")()
+            yield str(field.label), str(value or "nothing")
 
 
 class ConfirmForm(forms.Form):

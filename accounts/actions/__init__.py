@@ -1,12 +1,19 @@
 """What changes people and courses. Each action is atomic and writes its audit row."""
 
 from accounts.actions.auditing import audit
-from accounts.actions.courses import lift_posting_stop, lock_course, set_archived, settings_version, update_course
+from accounts.actions.courses import (
+    SETTINGS,
+    lift_posting_stop,
+    lock_course,
+    set_archived,
+    settings_version,
+    update_course,
+)
 from accounts.actions.people import remove_avatar, set_avatar, update_profile
 from accounts.actions.roster import Enrolled, change_enrollments, enroll_people, note_roster_download, rename_section
 
 __all__ = [
-    "Enrolled", "audit", "change_enrollments", "enroll_people", "lift_posting_stop", "lock_course",
+    "SETTINGS", "Enrolled", "audit", "change_enrollments", "enroll_people", "lift_posting_stop", "lock_course",
     "note_roster_download", "remove_avatar", "rename_section", "set_archived", "set_avatar", "settings_version",
     "update_course", "update_profile",
 ]  # fmt: skip
