@@ -15,7 +15,7 @@ from accounts.models import Course, Enrollment, PostingPolicy, User
 from ai_answers.models import Answer
 from forum import actions
 from forum.models import Assignment, Flag, Thread
-from forum.queue import Facts, Reason, queue, register_queue_source, unanswered, urgency
+from forum.queue import Entry, Facts, Reason, load, queue, register_queue_source, unanswered, urgency
 from tests import factories
 from tests.factories import World
 
@@ -28,9 +28,7 @@ def order(member: Member) -> list[str]:
     return [entry.thread.title for entry in queue_of(member)]
 
 
-def queue_of(member: Member) -> list:  # type: ignore[type-arg]
-    from forum.queue import load
-
+def queue_of(member: Member) -> list[Entry]:
     return load(member, queue(member))
 
 
@@ -249,7 +247,7 @@ def make_many(world: World, count: int) -> None:
     sam = world.member("sam")
     first = factories.make_thread(sam, "Question number 0")
     now = timezone.now()
-    rows = []
+    rows: list[Thread] = []
     for n in range(1, count):
         row = Thread.objects.get(pk=first.pk) if n == 1 else rows[0]
         rows.append(
@@ -266,9 +264,7 @@ def test_the_queue_costs_the_same_at_one_and_at_two_thousand(world: World, signe
     make_many(world, 1)
     client = signed_in(world.user("tim"))
     client.get(QUEUE)
-    with CaptureQueriesContext(
-        connection,
-    ) as few:
+    with CaptureQueriesContext(connection) as few:
         client.get(QUEUE)
     Thread.objects.all().delete()
     make_many(world, 2000)
