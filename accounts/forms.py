@@ -13,7 +13,7 @@ from django.core.validators import validate_email
 from django.http import HttpRequest
 from django.utils import timezone
 
-from accounts.actions import settings_version
+from accounts.actions import SETTINGS, settings_version
 from accounts.models import Course, EnrollmentStatus, Role, User
 
 
@@ -118,9 +118,11 @@ class CourseSettingsForm(forms.ModelForm[Course]):
             "points_hidden": "Hide points",
         }
         help_texts = {
-            "posting_policy": "Students notice at once: where staff approve, their post says “waiting for approval” until you "
-            "decide; where only staff post, they read and vote.",
-            "anonymity_policy": "It counts for what is posted from now on. Who hides already stays hidden.",
+            "posting_policy": "Everybody: posts appear at once. Staff approve: a student’s post says “waiting for approval” "
+            "to them until you decide, and classmates don’t see it. Only staff: students read and vote.",
+            "anonymity_policy": "Under their name: there is nothing to choose. From classmates: staff see the name beside "
+            "a pseudonym. From everyone: staff see the pseudonym only. It counts for what is posted from now on; who "
+            "hides already stays hidden.",
             "points_hidden": "Nobody sees points or a ranking. They are still counted, so you can show them again.",
         }
         widgets = {
@@ -164,16 +166,17 @@ class CourseSettingsForm(forms.ModelForm[Course]):
 
     def differences(self) -> Iterator[tuple[str, str]]:
         """Return label and saved value of every field where the form says something else: what somebody else chose."""
-        fresh = CourseSettingsForm(instance=self.saved)
         for name, field in self.fields.items():
-            if name in self.Meta.fields and self.cleaned_data.get(name) != getattr(self.saved, name):
-                value = getattr(self.saved, f"get_{name}_display", lambda name=name: fresh[name].value())()
-                if isinstance(value, datetime):
-                    value = f"{timezone.localtime(value):%Y-%m-%d %H:%M}"
-                yield (
-                    str(field.label),
-                    {True: "yes", False: "no", None: "nothing", "": "nothing"}.get(value, str(value)),
-                )
+            value = getattr(self.saved, name, None)
+            if name not in SETTINGS or self.cleaned_data.get(name) == value:
+                continue
+            if isinstance(value, datetime):
+                value = f"{timezone.localtime(value):%Y-%m-%d %H:%M}"
+            elif isinstance(value, bool):
+                value = "yes" if value else "no"
+            elif hasattr(self.saved, f"get_{name}_display"):
+                value = getattr(self.saved, f"get_{name}_display")()
+            yield str(field.label), str(value or "nothing")
 
 
 class ConfirmForm(forms.Form):

@@ -27,19 +27,20 @@ from accounts.actions import audit
 from accounts.models import AuditEvent, Course, Enrollment, Institution, User
 from ai_answers import actions as ai_actions
 from ai_answers.models import Answer
-from forum import actions, activity, points
+from forum import access, actions, activity, points
+from forum import queue as queue_module
 from forum.activity import Event
 from forum.admin import ThreadAdmin
 from forum.insights import DAYS, TABLES, Period
 from forum.insights.clusters import Group
 from forum.insights.numbers import Contributor
-from forum.models import Anonymity, Byline, Post, Revision, Thread, Writing
-from forum.querysets import PostQuerySet
-from forum.search import Query, Suggestion, suggesting
-from forum import access, actions
-from forum.admin import ThreadAdmin
 from forum.models import Anonymity, Byline, Flag, FlagReason, Post, Revision, Thread, Writing
+from forum.querysets import PostQuerySet
+from forum.queue import Need
+from forum.search import Query, Suggestion, suggesting
 from forum.views import lists
+from forum.views import queue as queue_views
+from forum.views import roster as roster_views
 from tests import factories
 from tests.factories import World
 from tests.quokkaq.test_route_policies import COURSE, POLICIES, SIGNED_IN, STAFF, get_parameters
@@ -93,6 +94,10 @@ class Scene:
             ai_actions.generate_answer(answer.pk)
         for member in (self.sam, self.noor):
             actions.mark_read(by=member, thread=self.first, up_to=self.first.last_activity_at)
+        self.template = actions.save_template(
+            by=self.tim, template=None, title="Hello", category="", body="Dear {student}, about {title}: {me}"
+        )
+        actions.assign_thread(by=self.tim, thread=self.first, to=self.tim.user)
         actions.save_draft(by=self.sam, thread=self.third, post=None, fields={"body": "Half"})
         self.keep_order(anonymity)
 
@@ -265,7 +270,66 @@ def own_address(name: str) -> str:
     return reverse(f"forum:{name}", args=["cs-101"])
 
 
+def queue_pages(scene: Scene, who: str) -> dict[str, str]:
+    """Read the staff queue, with every filter."""
+    client, url = signed_in(scene, who), reverse("forum:queue", args=["cs-101"])
+    queries = ["", *(f"?who={key}" for key in queue_views.WHO), *(f"?need={key}" for key in Need.values)]
+    return {url + query: fetch(client, url + query) for query in queries}
+
+
+def audit_page(scene: Scene, who: str) -> dict[str, str]:
+    """Read what staff are told was done in the course."""
+    url = reverse("forum:audit", args=["cs-101"])
+    return {url: fetch(signed_in(scene, who), url)}
+
+
+def filled_templates(scene: Scene, who: str) -> dict[str, str]:
+    """Read the reply box of every thread with a response template put into it."""
+    client = signed_in(scene, who)
+    found = {}
+    for thread in (scene.first, scene.second, scene.third, scene.private):
+        url = f"{reverse('forum:thread', args=['cs-101', thread.number])}?template={scene.template.pk}"
+        found[url] = fetch(client, url)
+    return found
+
+
+def roster_file(scene: Scene, who: str) -> dict[str, str]:
+    """Read who is in the course: their names stand there openly, and nothing beside them may change."""
+    if who in STUDENTS:
+        return {}
+    client = signed_in(scene, who)
+    urls = (reverse("forum:roster", args=["cs-101"]), reverse("forum:roster-csv", args=["cs-101"]))
+    return {url: fetch(client, url) for url in urls}
+
+
+# Pages that name everybody in the course, as they are enrolled: there only a difference tells.
+NAMES_EVERYBODY = ("/c/cs-101/course/roster",)
+
+
 Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def plant_snippet(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(queue_views, "snippet", lambda thread: str(thread.author_id))
+
+
+def plant_urgency(patch: pytest.MonkeyPatch) -> None:
+    """Whose question it is changes how urgent it is."""
+    plain = queue_module.urgency
+
+    def leaky(facts: queue_module.Facts) -> queue_module.Urgency:
+        sams = Thread.objects.filter(author__email="sam@example.edu", created_at=facts.since).exists()
+        return queue_module.Urgency(plain(facts).score + sams, plain(facts).reasons)
+
+    patch.setattr(queue_module, "urgency", leaky)
+
+
+def plant_student(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("forum.views.threads.values_for", lambda member, thread: {"student": thread.author.display_name})
+
+
+def plant_roster(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(roster_views, "as_text", lambda value: f"{value} {Post.objects.filter(author__email=value).count()}")
 
 
 def plant_byline(patch: pytest.MonkeyPatch) -> None:
@@ -361,6 +425,8 @@ def plant_points(patch: pytest.MonkeyPatch) -> None:
         return standing(Member(User.objects.get(email="sam@example.edu"), member.course, member.role))
 
     patch.setattr(points, "standing", of_sam)
+
+
 def plant_search_by(patch: pytest.MonkeyPatch) -> None:
     def leaky(member: Member, query: Query) -> Q:
         return Q(author__display_name__icontains=query.by) if query.by else Q()
@@ -378,6 +444,11 @@ def plant_suggestion_order(patch: pytest.MonkeyPatch) -> None:
 
 
 SURFACES: dict[str, tuple[Reader, Plant]] = {
+    "queue": (queue_pages, plant_snippet),
+    "queue order": (queue_pages, plant_urgency),
+    "audit page": (audit_page, plant_editor),
+    "response templates": (filled_templates, plant_student),
+    "roster": (roster_file, plant_roster),
     "pages": (pages, plant_byline),
     "sort order": (pages, plant_order),
     "AI panel": (pages, plant_panel),
@@ -413,6 +484,8 @@ def leaks(read: Reader, scene: Scene, who: str) -> list[str]:
         for needle in (f"Surname-{person.email.split('@')[0]}", person.email, str(person.pk), person.pk.hex)
     ]
     for url, page in before.items():
+        if url.startswith(NAMES_EVERYBODY):
+            continue
         # What the reader typed into the address may stand on the page.
         typed = url.split("?q=")[-1]
         told = page

@@ -7,6 +7,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 
+from accounts.models import Enrollment
 from forum.models import Post, Thread
 from tests import factories
 from tests.factories import World
@@ -15,6 +16,8 @@ from tests.quokkaq.test_route_policies import ROUTES, address
 FIELDS = (
     "title", "body", "kind", "visibility", "anonymity", "tags", "form_key", "on", "email", "password", "next", "display_name",
     "pronouns", "time_zone", "theme", "text", "format", "preview", "remove", "name", "query", "discard",
+    "to", "act", "threads", "assignment", "insert", "templates", "category", "due_at", "embargo_until", "emails", "role",
+    "status", "section", "people", "old", "new", "version", "posting_closed_until", "confirm",
 )  # fmt: skip
 VALUES = {
     "nothing": "",
@@ -35,7 +38,9 @@ def places(world: World) -> dict[str, Any]:
     post = factories.make_post(world.member("noor"), answer.thread)
     return {
         "slug": world.course.slug, "number": answer.thread.number, "post_id": post.pk, "person_id": world.user("sam").pk,
-        "note_id": answer.thread.pk, "view_id": answer.thread.pk,
+        "note_id": answer.thread.pk, "view_id": answer.thread.pk, "template_id": answer.thread.pk,
+        "assignment_id": answer.thread.pk, "tag_id": factories.make_tag(world.course).pk,
+        "enrollment_id": Enrollment.objects.get(user=world.user("sam"), course=world.course).pk,
         "material_id": answer.citations.get(number=1).version.material_id,
     }  # fmt: skip
 
@@ -72,7 +77,26 @@ def test_no_form_breaks(world: World, places: dict[str, Any], who: str, kind: st
             "?",
             "&".join(
                 f"{f}={VALUES[kind][:200]}"
-                for f in ("tag", "show", "sort", "kind", "cursor", "v", "start", "end", "page", "next")
+                for f in (
+                    "tag",
+                    "show",
+                    "sort",
+                    "kind",
+                    "cursor",
+                    "v",
+                    "start",
+                    "end",
+                    "page",
+                    "next",
+                    "q",
+                    "role",
+                    "in",
+                    "who",
+                    "need",
+                    "shown",
+                    "template",
+                    "assignment",
+                )
             ),
         ):
             response = client.get(f"{url}?{query}", headers={"HX-Request": "true"})
