@@ -277,7 +277,7 @@ def _as_written(lines: list[str], said: list[str]) -> list[str]:
     kept: list[str] = []
     wanted = [line.strip() for line in said]
     for line in lines:
-        seen = line.strip()[:_MAX_SEEN]
+        seen = line.strip()[:_MAX_SEEN].strip()
         if seen:
             while wanted and not wanted[0]:
                 wanted.pop(0)

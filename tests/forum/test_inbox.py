@@ -248,7 +248,7 @@ def test_wishes_are_saved_everywhere_and_for_one_course(client: Client, sam: Mem
     client.post(f"{PREFERENCES}?course=cs-101", form(**same | {"mail_reply": "off"}))
     here = actions.preferences_of(sam.user, sam.course)
     assert {kind for kind, choice in here.items() if choice} == {NotificationKind.REPLY}
-    assert "Same as everywhere" in client.get(f"{PREFERENCES}?course=cs-101").content.decode()
+    assert "As everywhere" in client.get(f"{PREFERENCES}?course=cs-101").content.decode()
     client.post(f"{PREFERENCES}?course=cs-101", form(**same))
     assert set(actions.preferences_of(sam.user, sam.course).values()) == {None}
 
