@@ -282,8 +282,7 @@ def plant_avatar(patch: pytest.MonkeyPatch) -> None:
 
 def plant_sentence(patch: pytest.MonkeyPatch) -> None:
     def leaky(rows: list[Notification], member: Member) -> Sentence:
-        writing = rows[0].post or rows[0].thread
-        return Sentence("wrote", str(writing.author))
+        return Sentence("wrote", " and ".join(str((row.post or row.thread).author) for row in rows))
 
     patch.setattr("forum.sentences.sentence", leaky)
 

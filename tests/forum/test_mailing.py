@@ -374,7 +374,7 @@ def test_after_the_last_attempt_it_counts_as_failed(
     job = type("Job", (), {"attempts": attempts})()
     context = type("Context", (), {"job": job})()
     with pytest.raises(MailNotSentError) as raised:
-        tasks.send_mail.func(context, str(queued.pk))  # type: ignore[arg-type]
+        tasks.send_mail.func(context, str(queued.pk))
     queued.refresh_from_db()
     assert (queued.state, queued.error_code) == (state, "SMTPRecipientsRefused")
     assert queued.user.email not in str(raised.value) + caplog.text
