@@ -101,7 +101,11 @@ def test_every_kind_says_what_happened(world: World, sam: Member, noor: Member, 
         "A comment waits for approval in “A question”",
         "Waits for approval: “A question”",
     }
-    assert said(noor) == {"2 new replies in “A question”", "Tim Surname-tim announced “Exam moved”"}
+    assert said(noor) == {
+        "Sam Surname-sam commented in “A question”",
+        "There is an answer from the course materials to “A question”",
+        "Tim Surname-tim announced “Exam moved”",
+    }
 
 
 def test_staff_who_are_gone_are_staff(thread: Thread, sam: Member, tim: Member) -> None:

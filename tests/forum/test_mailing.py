@@ -403,7 +403,7 @@ def test_one_click_from_a_mail_program_mutes_the_thread(thread: Thread, noor: Me
     [mail] = deliver()
     url = link(mail)
     stranger = Client(enforce_csrf_checks=True)
-    assert "Mute the thread" in stranger.get(url).content.decode()
+    assert "Mute thread #1 of CS-101" in stranger.get(url).content.decode()
     stranger.head(url)
     follow = Follow.objects.get(user=sam.user)
     assert follow.state == "following", "looking at a link must not act"
