@@ -250,7 +250,7 @@ class PreferencesForm(forms.Form):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.kinds = [kind for kind in NotificationKind if is_staff or kind not in STAFF_KINDS]
-        deliveries = [*([(self.SAME, "Same as everywhere")] if for_course else []), *Delivery.choices]
+        deliveries = [*([(self.SAME, "As everywhere")] if for_course else []), *Delivery.choices]
         for kind in self.kinds:
             choice = said[kind]
             in_app, mail = choice or (DEFAULTS[kind][0], self.SAME)

@@ -7,7 +7,7 @@ import re
 import uuid
 from datetime import timedelta
 from email import message_from_bytes, policy
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 from email.utils import getaddresses
 
 from django.conf import settings
@@ -227,7 +227,7 @@ def _text(message: EmailMessage) -> str:
     return without_quotes(text)
 
 
-def _content(part: EmailMessage) -> str:
+def _content(part: MIMEPart) -> str:
     payload = part.get_payload(decode=True)
     raw = payload if isinstance(payload, bytes) else b""
     charset = part.get_content_charset() or "utf-8"
@@ -277,7 +277,7 @@ def _as_written(lines: list[str], said: list[str]) -> list[str]:
     kept: list[str] = []
     wanted = [line.strip() for line in said]
     for line in lines:
-        seen = line.strip()[:_MAX_SEEN]
+        seen = line.strip()[:_MAX_SEEN].strip()
         if seen:
             while wanted and not wanted[0]:
                 wanted.pop(0)

@@ -369,7 +369,10 @@ def fail_mail(mail_id: uuid.UUID, error: BaseException) -> None:
 
 @dataclass(frozen=True)
 class Unsubscription:
-    """What the link in a mail may switch off: `what` by one click, the others by choice."""
+    """What the link in a mail may switch off: `what` by one click, the others by choice.
+
+    It says no titles: the link outlives the right to read.
+    """
 
     user: User
     thread: Thread
@@ -379,7 +382,10 @@ class Unsubscription:
     @property
     def choices(self) -> list[tuple[str, str]]:
         """Return what can be switched off, with its label, what the mail was about first."""
-        found = [("thread", f"Mute the thread “{self.thread.title}”"), ("all", "Stop all mail from QuokkaQ")]
+        found = [
+            ("thread", f"Mute thread #{self.thread.number} of {self.thread.course.code}"),
+            ("all", "Stop all mail from QuokkaQ"),
+        ]
         if self.kind is not None:
             label = f"No more mail of this kind in {self.thread.course.code}: {self.kind.label.replace(' (staff)', '')}"
             found.insert(1, ("kind", label))
@@ -414,7 +420,7 @@ def act_on_unsubscribe(*, wish: Unsubscription, what: str) -> None:
         own = preferences_of(wish.user, wish.thread.course)[wish.kind] or preferences_of(wish.user, None)[wish.kind]
         in_app = own[0] if own else True
         set_preferences(by=wish.user, course=wish.thread.course, choices={wish.kind: (in_app, Delivery.OFF)})
-    elif what == "thread":
+    else:
         member = access.members_of(wish.user, {wish.thread.course_id}).get(wish.thread.course_id)
         if member is not None and not wish.thread.deleted_at:
             set_follow(by=member, thread=wish.thread, state=FollowState.MUTED)

@@ -94,16 +94,14 @@ def tell(
     post = Post.objects.filter(pk=post_id, thread=thread_id).first() if post_id else None
     if thread is None or (post_id and post is None):  # erased in the meantime
         return 0
-    people = [
-        row.user
-        for row in _people(kind, thread, post, to_id)
-        if row.user_id != actor_id
-        and not (kind in (NotificationKind.REPLY, NotificationKind.MENTION) and _wrote(row.user, thread, post))
-    ]
-    if kind == NotificationKind.ANNOUNCEMENT:
-        people = [person for person in people if person.pk != thread.author_id]
-    if kind == NotificationKind.ACCEPTED and actor_id is None:  # the asker accepted it
-        people = [person for person in people if person.pk != thread.author_id]
+    # Nobody is told of what they did: who wrote it, and who accepted it (the asker, unless staff are named).
+    writing = (NotificationKind.REPLY, NotificationKind.MENTION, NotificationKind.ANNOUNCEMENT)
+    doers = {actor_id}
+    if kind in writing:
+        doers.add(post.author_id if post else thread.author_id)
+    elif kind == NotificationKind.ACCEPTED and actor_id is None:
+        doers.add(thread.author_id)
+    people = [row.user for row in _people(kind, thread, post, to_id) if row.user_id not in doers]
     choices = _choices(people, kind, thread.course_id)
     now = timezone.now()
     rows = []
@@ -139,10 +137,6 @@ def _write(kind: NotificationKind, thread: Thread, post: Post | None, rows: list
     return len(new) + len(again)
 
 
-def _wrote(user: User, thread: Thread, post: Post | None) -> bool:
-    return user.pk == (post.author_id if post else thread.author_id)
-
-
 def _people(kind: NotificationKind, thread: Thread, post: Post | None, to_id: uuid.UUID | None) -> QuerySet[Enrollment]:
     """Return who is to be told: only people who may read what it is about, and haven't muted it."""
     people = access.readers_of(thread, post)
@@ -164,8 +158,8 @@ def _people(kind: NotificationKind, thread: Thread, post: Post | None, to_id: uu
             return people.filter(user=post.author_id if post else thread.author_id)
         case NotificationKind.FLAGGED | NotificationKind.PENDING:
             return people.filter(status=EnrollmentStatus.ACTIVE, role__in=STAFF_ROLES)
-        case NotificationKind.ASSIGNED:
-            return people.filter(user=to_id, status=EnrollmentStatus.ACTIVE, role__in=STAFF_ROLES)
+    # Somebody asked one of the staff.
+    return people.filter(user=to_id, status=EnrollmentStatus.ACTIVE, role__in=STAFF_ROLES)
 
 
 # When mail is due
@@ -183,13 +177,11 @@ def due_at(delivery: str, user: User, now: datetime) -> datetime | None:
         return now + timedelta(seconds=settings.MAIL_BURST_SECONDS)
     zone = zoneinfo.ZoneInfo(user.time_zone)
     local = now.astimezone(zone)
-    days = range(1, 8) if local.timetz().replace(tzinfo=None) >= _DIGEST_HOUR else range(8)
-    for ahead in days:
-        day = local.date() + timedelta(days=ahead)
-        if delivery == Delivery.DAILY or day.weekday() == 0:
-            # Made from date and clock time, not by adding hours: a day may have 23 or 25.
-            return datetime.combine(day, _DIGEST_HOUR, tzinfo=zone)
-    raise AssertionError("a week has a Monday")
+    day = local.date() + timedelta(days=local.time() >= _DIGEST_HOUR)
+    if delivery == Delivery.WEEKLY:
+        day += timedelta(days=-day.weekday() % 7)
+    # Made from date and clock time, not by adding hours: a day may have 23 or 25.
+    return datetime.combine(day, _DIGEST_HOUR, tzinfo=zone)
 
 
 # What people wish

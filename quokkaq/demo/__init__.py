@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Permission
@@ -22,7 +23,22 @@ from accounts.models import Course, Enrollment, Institution, Role, User
 from ai_answers import actions as ai_actions
 from ai_answers.models import Answer, AnswerStatus, Material, MaterialFormat, MaterialKind
 from forum import actions
-from forum.models import Anonymity, Assignment, Kind, Post, Revision, Status, Tag, Thread, ThreadRead, Visibility
+from forum.models import (
+    Anonymity,
+    Assignment,
+    Endorsement,
+    Kind,
+    Mention,
+    Notification,
+    NotificationKind,
+    Post,
+    Revision,
+    Status,
+    Tag,
+    Thread,
+    ThreadRead,
+    Visibility,
+)
 from quokkaq.context import DEMO_PASSWORD
 from quokkaq.demo.running import run_the_course
 from quokkaq.lib.uuid7 import uuid7
@@ -95,6 +111,33 @@ def seed() -> None:
         _threads(members, tomllib.loads((HERE / file).read_text(encoding="utf-8")), now)
     _other_institution(biology, now)
     run_the_course(python, now)
+    _tell_what_happened(now)
+
+
+def _tell_what_happened(now: datetime) -> None:
+    """Fill the inboxes as if everybody had been told in time; what is older than two days was read, and mailed."""
+
+    def tell(
+        kind: NotificationKind, thread_id: UUID, post_id: UUID | None, at: datetime, by: UUID | None = None
+    ) -> None:
+        actions.tell(kind, thread_id=thread_id, post_id=post_id, actor_id=by, at=min(at, now))
+
+    for thread in Thread.objects.filter(kind=Kind.ANNOUNCEMENT):
+        tell(NotificationKind.ANNOUNCEMENT, thread.pk, None, thread.created_at)
+    for post in Post.objects.select_related("thread"):
+        tell(NotificationKind.REPLY, post.thread_id, post.pk, post.created_at)
+        if post.thread.accepted_post_id == post.pk:
+            tell(NotificationKind.ACCEPTED, post.thread_id, post.pk, post.created_at + timedelta(hours=1))
+    for mention in Mention.objects.select_related("thread", "post"):
+        text = mention.post or mention.thread
+        tell(NotificationKind.MENTION, mention.thread_id, mention.post_id, text.created_at)
+    for one in Endorsement.objects.select_related("post"):
+        later = one.post.created_at + timedelta(minutes=30)
+        tell(NotificationKind.ENDORSEMENT, one.post.thread_id, one.post_id, later, one.endorser_id)
+    for answer in Answer.objects.filter(status=AnswerStatus.PUBLISHED):
+        tell(NotificationKind.AI_ANSWER, answer.thread_id, None, answer.finished_at or now)
+    Notification.objects.update(mailed_at=now)
+    Notification.objects.filter(created_at__lt=now - timedelta(days=2)).update(read_at=now)
 
 
 def _people(institution: Institution, people: tuple[Person, ...]) -> dict[str, User]:

@@ -2,18 +2,12 @@
 
 from datetime import datetime, timedelta
 
-from procrastinate.contrib.django.models import ProcrastinateJob
-
 from accounts.access import Member
 from forum import actions
-from forum.actions.telling import TELL_TASK, tell
 from forum.models import (
     Deflection,
-    Endorsement,
     FlagReason,
     Kind,
-    Notification,
-    NotificationKind,
     Post,
     ResponseTemplate,
     Thread,
@@ -33,8 +27,6 @@ TEMPLATES = (
     ),
     ("See the announcement", "Logistics", "Hi {student}, this is answered in #29. Tell me if something stays unclear. {me}"),
 )  # fmt: skip
-# How long what happened before stands in people's inboxes as news.
-NEWS = timedelta(days=16)
 
 
 def run_the_course(members: dict[str, Member], now: datetime) -> None:
@@ -55,7 +47,6 @@ def run_the_course(members: dict[str, Member], now: datetime) -> None:
     ):
         deflection = actions.record_deflection(by=members[key], thread=_thread(tim, title))
         Deflection.objects.filter(pk=deflection.pk).update(created_at=now - timedelta(days=2 * days, hours=5))
-    _tell(tim, now)
 
 
 def _thread(by: Member, title: str) -> Thread:
@@ -93,19 +84,3 @@ def _merge(members: dict[str, Member], now: datetime) -> None:
     Thread.objects.filter(pk=source.pk).update(created_at=asked_at, last_activity_at=asked_at)
     target = _thread(members["tim"], "Every new gradebook already")
     actions.merge_threads(by=members["tim"], source=source, target=target)
-
-
-def _tell(by: Member, now: datetime) -> None:
-    """Put what happened lately into people's inboxes, with its own date, and nothing of what was posted just to be there."""
-    ProcrastinateJob.objects.filter(task_name=TELL_TASK)._raw_delete("default")
-    recent = Post.objects.visible_to(by).filter(created_at__gt=now - NEWS).select_related("thread")
-    for post in recent:
-        tell(NotificationKind.REPLY, thread_id=post.thread_id, post_id=post.pk, at=post.created_at)
-    for endorsement in Endorsement.objects.visible_to(by).filter(post__in=recent).select_related("post"):
-        tell(
-            NotificationKind.ENDORSEMENT, thread_id=endorsement.post.thread_id, post_id=endorsement.post_id,
-            actor_id=endorsement.endorser_id, at=endorsement.post.created_at + timedelta(minutes=40),
-        )  # fmt: skip
-    # Only the news of the last day is still to be mailed, and of the last days to be read.
-    Notification.objects.filter(created_at__lt=now - timedelta(days=1)).update(mail_due_at=None)
-    Notification.objects.filter(created_at__lt=now - timedelta(days=6)).update(read_at=now)

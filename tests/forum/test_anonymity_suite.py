@@ -21,6 +21,8 @@ from django.core.cache import cache
 from django.db.models import Count, ForeignKey, Q
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from accounts.access import Member
 from accounts.actions import audit
@@ -29,21 +31,24 @@ from ai_answers import actions as ai_actions
 from ai_answers.models import Answer
 from forum import access, actions, activity, points
 from forum import queue as queue_module
+from forum.actions import mailing
 from forum.activity import Event
 from forum.admin import ThreadAdmin
 from forum.insights import DAYS, TABLES, Period
 from forum.insights.clusters import Group
 from forum.insights.numbers import Contributor
-from forum.models import Anonymity, Byline, Flag, FlagReason, Post, Revision, Thread, Writing
+from forum.models import Anonymity, Byline, Flag, FlagReason, Mail, Notification, Post, Revision, Thread, Writing
 from forum.querysets import PostQuerySet
 from forum.queue import Need
 from forum.search import Query, Suggestion, suggesting
+from forum.sentences import Sentence
 from forum.views import lists
 from forum.views import queue as queue_views
 from forum.views import roster as roster_views
 from tests import factories
 from tests.factories import World
 from tests.quokkaq.test_route_policies import COURSE, POLICIES, SIGNED_IN, STAFF, get_parameters
+from tests.tasks import run_tasks
 
 pytestmark = [pytest.mark.django_db]
 
@@ -306,6 +311,60 @@ def roster_file(scene: Scene, who: str) -> dict[str, str]:
 NAMES_EVERYBODY = ("/c/cs-101/course/roster",)
 
 
+def follow_all(scene: Scene, who: str) -> None:
+    """Let somebody follow every thread, also one they may not read, and everybody be told what happened there."""
+    for thread in (scene.first, scene.second, scene.third, scene.private):
+        actions.follow(user=scene.world.user(who), thread=thread)
+    run_tasks("forum.tell")
+
+
+def told_to(scene: Scene, who: str) -> None:
+    """Fill the inbox, and make the mail about all of it."""
+    follow_all(scene, who)
+    moment = timezone.now()
+    Notification.objects.filter(mailed_at=None, mail_due_at__isnull=False).update(mail_due_at=moment)
+    for row in Notification.objects.filter(user=scene.world.user(who), mailed_at=None):
+        actions.compose_mail(row.pk)
+
+
+def steady(page: str) -> str:
+    """Leave out what is drawn by lot for each row or mail, and says nothing."""
+    page = re.sub(r"/inbox/[0-9a-f-]{36}/|/mail/[0-9a-f-]{36}/|/unsubscribe/[^/\s]+/", "", page)
+    return re.sub(r"<[0-9a-f]{32}@|reply\+[0-9a-z]{36}@|&lt;[0-9a-f]{32}@", "", page)
+
+
+def notifications(scene: Scene, who: str) -> dict[str, str]:
+    """Read the inbox, whole, unread and by course, and the count in the header."""
+    told_to(scene, who)
+    client = signed_in(scene, who)
+    urls = ("/inbox/", "/inbox/?show=unread", "/inbox/?course=cs-101", "/inbox/count/")
+    return {url: steady(fetch(client, url)) for url in urls}
+
+
+def mails(scene: Scene, who: str) -> dict[str, str]:
+    """Read the digest of everything that somebody was told, with its headers, and the jobs that made it."""
+    told_to(scene, who)
+    rows = Mail.objects.filter(user=scene.world.user(who)).order_by("pk")
+    found = {f"mail {n}": steady(f"{row.subject} {row.headers} {row.text} {row.html}") for n, row in enumerate(rows)}
+    jobs = ProcrastinateJob.objects.filter(task_name="forum.tell").order_by("pk")
+    found["jobs"] = "\n".join(str({**job.args, "request_id": ""}) for job in jobs)
+    return found
+
+
+def mails_of_one_thread(scene: Scene, who: str) -> dict[str, str]:
+    """Read the mail about each thread alone."""
+    follow_all(scene, who)
+    found = {}
+    for thread in (scene.first, scene.second, scene.third, scene.private):
+        rows = Notification.objects.filter(user=scene.world.user(who), thread=thread)
+        rows.update(mail_due_at=timezone.now(), mailed_at=None)
+        for row in rows[:1]:
+            mail = actions.compose_mail(row.pk)
+            found[str(thread.pk)] = steady(f"{mail.subject} {mail.headers} {mail.text} {mail.html}") if mail else ""
+            Notification.objects.filter(user=scene.world.user(who)).update(mail_due_at=None)
+    return found
+
+
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -443,6 +502,22 @@ def plant_suggestion_order(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(suggesting, "_suggest", leaky)
 
 
+def plant_sentence(patch: pytest.MonkeyPatch) -> None:
+    def leaky(rows: list[Notification], member: Member) -> Sentence:
+        return Sentence("wrote", " and ".join(str((row.post or row.thread).author) for row in rows))
+
+    patch.setattr("forum.sentences.sentence", leaky)
+
+
+def plant_sender(patch: pytest.MonkeyPatch) -> None:
+    plain = mailing.standard_headers
+
+    def leaky(course: Course | None, thread: Thread | None) -> dict[str, str]:
+        return plain(course, thread) | {"From": str(thread.author if thread else Thread.objects.latest("pk").author)}
+
+    patch.setattr("forum.actions.mailing.standard_headers", leaky)
+
+
 SURFACES: dict[str, tuple[Reader, Plant]] = {
     "queue": (queue_pages, plant_snippet),
     "queue order": (queue_pages, plant_urgency),
@@ -451,6 +526,9 @@ SURFACES: dict[str, tuple[Reader, Plant]] = {
     "roster": (roster_file, plant_roster),
     "pages": (pages, plant_byline),
     "sort order": (pages, plant_order),
+    "notifications": (notifications, plant_sentence),
+    "digests": (mails, plant_sentence),
+    "mail": (mails_of_one_thread, plant_sender),
     "AI panel": (pages, plant_panel),
     "search": (searches, plant_search_by),
     "suggestions": (suggestions, plant_suggestion_order),

@@ -1,7 +1,10 @@
 """Following and muting threads."""
 
+from collections.abc import Callable
+
 import pytest
 from django.core.exceptions import PermissionDenied
+from django.test import Client
 from django.urls import reverse
 
 from accounts.access import Member
@@ -40,7 +43,9 @@ def test_taking_part_overrides_no_mute(thread: Thread, noor: Member) -> None:
     assert state(noor, thread) == "muted"
 
 
-def test_one_click_says_what_the_page_then_shows(thread: Thread, world: World, signed_in: factories.Any) -> None:
+def test_one_click_says_what_the_page_then_shows(
+    thread: Thread, world: World, signed_in: Callable[..., Client]
+) -> None:
     client, noor = signed_in(world.user("noor")), world.member("noor")
     url = reverse("forum:follow-thread", args=["cs-101", thread.number])
     for wish, shown in (("following", "Following"), ("muted", "Muted"), ("", "Follow<"), ("nonsense", "Follow<")):
@@ -50,7 +55,7 @@ def test_one_click_says_what_the_page_then_shows(thread: Thread, world: World, s
     assert client.get(url).status_code == 405
 
 
-def test_only_who_reads_a_thread_follows_it(thread: Thread, world: World, signed_in: factories.Any) -> None:
+def test_only_who_reads_a_thread_follows_it(thread: Thread, world: World, signed_in: Callable[..., Client]) -> None:
     Thread.objects.update(visibility="staff")
     url = reverse("forum:follow-thread", args=["cs-101", thread.number])
     for who in ("noor", "pat", "dana", "eve"):

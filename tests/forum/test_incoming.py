@@ -173,6 +173,7 @@ def test_html_only_becomes_text(thread: Thread, noor: Member) -> None:
         "Yes\r\n\r\n-----Original Message-----\r\nFrom: QuokkaQ <noreply@quokkaq.example>\r\nSent: Tuesday\r\nTo: Noor\r\nSubject: x\r\n\r\nold",
         "Yes\n\n-- \nNoor Rahimi\nTel. 123",
         "\n\nYes\n> old\n> older",
+        "  \n\t\nYes\n\nDisclaimer: this mail is for you\n\nBest regards\nNoor",
         "Yes",
     ],
 )  # fmt: skip
