@@ -185,6 +185,7 @@ def queue(member: Member) -> list[Entry]:
     rows = (
         Thread.objects.visible_to(member)
         .filter(pk__in=candidates)
+        .order_by()
         .select_related("assignment")
         .only(
             "created_at", "kind", "status", "moderation", "duplicate_of", "same_count", "reader_count", "assignee",

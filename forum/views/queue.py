@@ -4,7 +4,7 @@ from html import unescape
 from urllib.parse import urlencode
 
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.utils.html import strip_tags
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -111,4 +111,5 @@ def assign_thread(request: SignedInRequest, slug: str, number: int) -> HttpRespo
         messages.error(request, str(form.errors["to"][0]))
     target = request.POST.get("next", "")
     safe = url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure())
-    return redirect(target if safe else thread)
+    # Not `redirect(target)`: that would take a word for the name of a view.
+    return HttpResponseRedirect(target) if safe and target.startswith("/") else redirect(thread)

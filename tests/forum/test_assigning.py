@@ -92,7 +92,7 @@ def test_a_click_assigns_and_leads_back_to_where_it_was(
     url = f"/c/cs-101/{thread.number}/assign/"
     back = client.post(url, {"to": world.user("ada").pk, "next": "/c/cs-101/queue/?who=unassigned"})
     assert back["Location"] == "/c/cs-101/queue/?who=unassigned"
-    for bad in ("https://evil.example/", "//evil.example", "javascript:alert(1)"):
+    for bad in ("https://evil.example/", "//evil.example", "javascript:alert(1)", "word", "a\x00b"):
         assert client.post(url, {"to": "", "next": bad})["Location"] == f"/c/cs-101/{thread.number}/"
     client.post(url, {"to": world.user("tim").pk})
     assert "Assigned to you" in client.get(f"/c/cs-101/{thread.number}/").content.decode()
