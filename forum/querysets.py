@@ -231,11 +231,12 @@ class SearchEntryQuerySet(models.QuerySet["SearchEntry"]):
     def visible_to(self, member: Member) -> "SearchEntryQuerySet":
         """Return the entries of threads and posts the member may read.
 
-        As correlated `EXISTS`: the index on words comes first, and what it finds is checked row by row.
+        As correlated `EXISTS`: the index on words comes first, and what it finds is checked row by row. A post that may
+        be read stands in a thread that may be read.
         """
         thread = _rows("Thread").visible_to(member).filter(pk=OuterRef("thread_id"))
         post = _rows("Post").visible_to(member).filter(pk=OuterRef("post_id"))
-        return self.filter(Q(post=None) | Exists(post)).filter(Exists(thread))
+        return self.filter((Q(post=None) & Exists(thread)) | (Q(post__isnull=False) & Exists(post)))
 
     def in_course(self, member: Member, words: str) -> "SearchEntryQuerySet":
         """Return the entries of the member's course that fit `words`, a `tsquery`."""

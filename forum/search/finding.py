@@ -32,7 +32,7 @@ CANDIDATES = 300
 # With more words than that in an "any of" search, the rarest ones find the candidates: measured, 4 lose nothing.
 RAREST = 4
 # Where even the rarest word wanted stands in more of the sampled threads, only the best-ranked entries are looked at,
-# whoever may read them; unless they leave less than two pages.
+# whoever may read them; unless they leave less than a page.
 COMMON = 50
 # Of the people and pseudonyms that a `by:` may mean, no more are looked for.
 MEANT = 500
@@ -241,12 +241,14 @@ def _rank_entries(place: str, member: Member, request: Request, entries: SearchE
     for deep in (True, False) if request.is_common and not request.query.by else (False,):
         rows = entries.in_course(member, request.words)
         if deep:
-            best = ranking.best_entries(member.course, request.words, posts=not is_thread)
+            # Tags and states leave few of them.
+            deep_enough = ranking.DEEP * (4 if request.query.tags or request.query.states else 1)
+            best = ranking.best_entries(member.course, request.words, posts=not is_thread, deep=deep_enough)
             rows = SearchEntry.objects.filter(pk__in=best)
         rows = _readable(rows, member, request, key)
         ranked = rows.annotate(rank=rank).order_by("-rank", "pk")[:CANDIDATES]
         found = dict(ranked.values_list("pk", key))
-        if len(found) >= 2 * PAGE_SIZE:
+        if len(found) >= PAGE_SIZE:
             break
     scores = ranking.scores(SearchEntry, "vector", list(found), request.weights, request.mean_length)
     return [Hit(place, found[entry], score) for entry, score in scores.items()]

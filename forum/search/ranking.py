@@ -19,8 +19,8 @@ KEPT_WORDS = 8_000
 STATISTICS_SECONDS = 600
 # A word of a title says more about a thread than one of its text. The keys are PostgreSQL's weights.
 FIELD_WEIGHT = {"A": 1.0, "B": 0.4, "C": 0.4, "D": 0.4}
-DEEP = 600
-POOL = 6_000
+DEEP = 400
+POOL = 4_000
 # In a course with a handful of threads no word is rare yet: it is counted as if so many others stood beside them.
 BACKGROUND = 50
 
@@ -95,8 +95,8 @@ def scores(
     return found
 
 
-def best_entries(course: Course, words: str, *, posts: bool) -> RawSQL:
-    """Return a subquery: the `DEEP` entries of a course that fit `words` best, whoever may read them.
+def best_entries(course: Course, words: str, *, posts: bool, deep: int = DEEP) -> RawSQL:
+    """Return a subquery: the `deep` entries of a course that fit `words` best, whoever may read them.
 
     Among replies with a word that stands everywhere, only `POOL` are compared: the time goes into reading the rows.
     """
@@ -105,7 +105,7 @@ def best_entries(course: Course, words: str, *, posts: bool) -> RawSQL:
         f"""
         SELECT pool.id FROM (
             SELECT id, vector FROM forum_searchentry WHERE post_id IS {which} AND vector @@ %s::tsquery {limit}
-        ) AS pool ORDER BY ts_rank(pool.vector, %s::tsquery, 1) DESC, pool.id LIMIT {DEEP}
+        ) AS pool ORDER BY ts_rank(pool.vector, %s::tsquery, 1) DESC, pool.id LIMIT {deep:d}
         """,  # noqa: S608 (constants)
         [in_course(course, words), words],
     )

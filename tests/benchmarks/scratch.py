@@ -21,6 +21,8 @@ def scratch_database() -> Iterator[None]:
     from django.db import connection
 
     was = connection.settings_dict["NAME"]
+    # Not the name that tests use, which may run beside.
+    connection.settings_dict["TEST"]["NAME"] = f"benchmark_{os.getpid()}"
     connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
     try:
         yield

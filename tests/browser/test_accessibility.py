@@ -197,6 +197,24 @@ def test_no_page_has_a_barrier(stage: World, visit: Visit, look: str) -> None:
     assert found == []
 
 
+@pytest.mark.parametrize("look", ["light", "dark"])
+def test_what_shows_while_somebody_types_has_no_barrier(stage: World, visit: Visit, look: str) -> None:
+    title = "When is a default parameter value evaluated?"
+    factories.make_thread(stage.member("noor"), title)
+    page = visit("sam", bypass_csp=True, color_scheme=look)
+    page.goto("/c/cs-101/ask/")
+    page.locator("#course-search").press_sequentially("defau")
+    page.locator(".suggestions a").first.wait_for()
+    found = violations(page)
+    page.locator("#id_title").press_sequentially(title)
+    page.locator("#similar li").first.wait_for()
+    found += violations(page)
+    page.locator("#id_body").fill("Once?")
+    page.get_by_role("button", name="Post", exact=True).click()
+    page.locator("#duplicate-warning").wait_for()
+    assert found + violations(page) == []
+
+
 def test_axe_would_find_a_barrier(stage: World, visit: Visit) -> None:
     page = visit("", bypass_csp=True)
     page.goto("/sign-in/")
