@@ -405,6 +405,7 @@ def test_a_mail_service_posts_what_it_signed(thread: Thread, noor: Member) -> No
         ({"stamp": "1000000000"}, 403),
         ({"kind": "text/plain"}, 415),
         ({"raw": b"x" * (MAX_MAIL_BYTES + 1)}, 413),
+        ({"raw": b"x" * (5 * MAX_MAIL_BYTES + 1)}, 413),
         ({"raw": b"no header here"}, 400),
     ],
 )
