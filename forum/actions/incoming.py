@@ -266,7 +266,9 @@ def without_quotes(text: str) -> str:
     # what it says is the reply is looked up in the text as it came.
     short = [line.strip()[:_MAX_SEEN] for line in above[:_MAX_LINES]]
     parsed = QuotedMessage("\n".join(short), languages=list(_LANGUAGES), keep_hyphen_lists=True).read()
-    kept = _as_written(above, (parsed.replies[0].body if parsed.replies else "").split("\n"))
+    # Its signatures end the text; what it takes for disclaimers may be somebody's sentence, and stays.
+    first = parsed.replies[0]
+    kept = _as_written(above, first.content.removesuffix(first.signatures).split("\n"))
     while kept and (not kept[-1].strip() or kept[-1].lstrip().startswith(">")):
         kept.pop()
     return "\n".join(kept).rstrip()

@@ -337,8 +337,7 @@ def send_mail(mail_id: uuid.UUID) -> None:
         mail.subject, mail.text, settings.DEFAULT_FROM_EMAIL, [mail.user.email],
         headers={**mail.headers, "Message-ID": mail.message_id},
     )  # fmt: skip
-    if mail.html:
-        message.attach_alternative(mail.html, "text/html")
+    message.attach_alternative(mail.html, "text/html")
     try:
         message.send()
     except Exception as error:

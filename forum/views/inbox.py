@@ -2,6 +2,7 @@
 
 import uuid
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
@@ -103,7 +104,12 @@ def preferences(request: SignedInRequest) -> HttpResponse:
     if request.method == "POST" and _change(request.user, request, form, course):
         messages.success(request, "Saved. It counts from now on.")
         return redirect(request.get_full_path())
-    context = {"form": form, "courses": [member.course for member in members.values()], "course": course}
+    context = {
+        "form": form,
+        "courses": [member.course for member in members.values()],
+        "course": course,
+        "mail_is_on": settings.MAIL_IS_ON,
+    }
     return render(request, "forum/preferences.html", context, status=422 if form.errors else 200)
 
 

@@ -6,6 +6,7 @@ import time
 import uuid
 
 from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.csrf import csrf_exempt
@@ -57,19 +58,28 @@ def inbound(request: HttpRequest) -> HttpResponse:
         raise Http404
     if request.content_type != "message/rfc822":
         return JsonResponse({"error": "Send the mail itself, as message/rfc822."}, status=415)
-    if int(request.headers.get("Content-Length") or 0) > MAX_MAIL_BYTES or len(request.body) > MAX_MAIL_BYTES:
+    raw = _body(request)
+    if raw is None:
         return JsonResponse({"error": f"A mail may have {MAX_MAIL_BYTES} bytes."}, status=413)
     stamp = request.headers.get("X-QuokkaQ-Timestamp", "")
     signature = request.headers.get("X-QuokkaQ-Signature", "")
-    if not hmac.compare_digest(signature.encode(), _sign(stamp, request.body).encode()):
+    if not hmac.compare_digest(signature.encode(), _sign(stamp, raw).encode()):
         return JsonResponse({"error": "The signature is missing or wrong."}, status=401)
     if abs(time.time() - int(stamp)) > MAX_SKEW_SECONDS:
         return JsonResponse({"error": "The timestamp is too old, or a clock is wrong."}, status=403)
     try:
-        outcome = actions.receive_mail(request.body)
+        outcome = actions.receive_mail(raw)
     except NotAMailError as error:
         return JsonResponse({"error": str(error)}, status=400)
     return JsonResponse({"outcome": outcome})
+
+
+def _body(request: HttpRequest) -> bytes | None:
+    """Return what was posted; None when it is larger than a mail may be."""
+    try:
+        return request.body if len(request.body) <= MAX_MAIL_BYTES else None
+    except RequestDataTooBig:
+        return None
 
 
 def _sign(stamp: str, body: bytes) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from django.db import connection
-from django.test import Client
+from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 
 from accounts.access import Member
@@ -266,6 +266,12 @@ def test_kinds_for_staff_are_shown_to_staff(client: Client, world: World, signed
     assert "waits for approval" in signed_in(world.user("tim")).get(PREFERENCES).content.decode()
     client.post(PREFERENCES, form() | {"mail_flagged": "instant"})
     assert not Preference.objects.filter(kind="flagged").exists()
+
+
+def test_a_site_without_mail_says_so(client: Client) -> None:
+    assert "sends no mail" not in client.get(PREFERENCES).content.decode()
+    with override_settings(MAIL_IS_ON=False):
+        assert "sends no mail" in client.get(PREFERENCES).content.decode()
 
 
 def test_one_click_stops_all_mail(client: Client, sam: Member) -> None:

@@ -173,7 +173,7 @@ def test_html_only_becomes_text(thread: Thread, noor: Member) -> None:
         "Yes\r\n\r\n-----Original Message-----\r\nFrom: QuokkaQ <noreply@quokkaq.example>\r\nSent: Tuesday\r\nTo: Noor\r\nSubject: x\r\n\r\nold",
         "Yes\n\n-- \nNoor Rahimi\nTel. 123",
         "\n\nYes\n> old\n> older",
-        "  \n\t\nYes\n\nDisclaimer: this mail is for you\n\nBest regards\nNoor",
+        "  \n\t\nYes\n\nBest regards\nNoor",
         "Yes",
     ],
 )  # fmt: skip
@@ -186,6 +186,12 @@ def test_long_lines_stay_whole() -> None:
     text = f"    {line}\n\nOn Tue, Nov 24, 2026 at 10:00 QuokkaQ wrote:\n> old"
     assert without_quotes(text) == f"    {line}".rstrip()
     assert without_quotes(f"Above\n{'_' * 40}\nBelow") in ("Above", f"Above\n{'_' * 40}\nBelow")
+
+
+def test_a_warning_of_ones_own_is_no_disclaimer() -> None:
+    text = "Yes\n\nWarning: don't mail me\n\nMore"
+    assert without_quotes(f"{text}\n\nBest regards\nNoor") == text
+    assert without_quotes(f"Yes\n\n{'_' * 40}\n\nMore").split() == ["Yes", "More"]
 
 
 def test_lists_and_code_are_no_signatures() -> None:
@@ -405,6 +411,7 @@ def test_a_mail_service_posts_what_it_signed(thread: Thread, noor: Member) -> No
         ({"stamp": "1000000000"}, 403),
         ({"kind": "text/plain"}, 415),
         ({"raw": b"x" * (MAX_MAIL_BYTES + 1)}, 413),
+        ({"raw": b"x" * (5 * MAX_MAIL_BYTES + 1)}, 413),
         ({"raw": b"no header here"}, 400),
     ],
 )

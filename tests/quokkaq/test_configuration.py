@@ -14,6 +14,7 @@ from quokkaq.env import Environment, Mode
 from tests.processes import ROOT
 
 STRONG = "Zk3-9vQ_xL7pRt2WmN8sYb4HcJ6dFg1AeKuTiOoPqSwDzXy5"  # not a secret: only for these tests
+MAIL = "smtp+tls://user:pass@mail.example.edu:587"
 GOOD = {
     "QUOKKAQ_MODE": "production",
     "SECRET_KEY": STRONG + "extra",
@@ -48,6 +49,10 @@ def start(**changes: str) -> str:
         ({"DATABASE_POOL_SIZE": "0"}, "DATABASE_POOL_SIZE is 0. Set it to 1 or more (default 8)."),
         ({"SECRET_KEY": "-", "SECRET_KEY_FILE": "/nowhere"}, "SECRET_KEY_FILE can't be read"),
         ({"SECRET_KEY": "-", "ALLOWED_HOSTS": "-"}, "ALLOWED_HOSTS is not set."),
+        ({"EMAIL_URL": MAIL}, "BASE_URL is not set. Links in mails begin with it"),
+        ({"EMAIL_URL": MAIL, "BASE_URL": "https://x.example"}, "DEFAULT_FROM_EMAIL is not set."),
+        ({"EMAIL_URL": MAIL, "BASE_URL": "https://x.example", "DEFAULT_FROM_EMAIL": "a@x.example"}, "ok"),
+        ({"EMAIL_URL": "http://x.example"}, "EMAIL_URL can't be read. Set it to smtp+tls://"),
     ],
 )
 def test_the_start_says_what_to_set(changes: dict[str, str], sentence: str) -> None:
@@ -88,9 +93,12 @@ def test_every_problem_is_said_at_once(tmp_path: Path, monkeypatch: pytest.Monke
         Environment(tmp_path)
 
 
-def test_deploy_checks_warn_of_backups_and_metrics() -> None:
-    with override_settings(BACKUP_BUCKET_NAME="", METRICS_TOKEN="short"):
-        found = [*checks.check_backups_leave_the_machine(None), *checks.check_metrics_are_guarded(None)]
-    assert [warning.id for warning in found] == ["quokkaq.W001", "quokkaq.W002"]
-    with override_settings(BACKUP_BUCKET_NAME="b", METRICS_TOKEN="x" * 32):
-        assert not [*checks.check_backups_leave_the_machine(None), *checks.check_metrics_are_guarded(None)]
+def test_deploy_checks_warn_of_backups_metrics_and_mail() -> None:
+    every = (
+        checks.check_backups_leave_the_machine, checks.check_metrics_are_guarded, checks.check_mail_goes_out,
+    )  # fmt: skip
+    with override_settings(BACKUP_BUCKET_NAME="", METRICS_TOKEN="short", MAIL_IS_ON=False):
+        found = [warning.id for check in every for warning in check(None)]
+    assert found == ["quokkaq.W001", "quokkaq.W002", "quokkaq.W003"]
+    with override_settings(BACKUP_BUCKET_NAME="b", METRICS_TOKEN="x" * 32, MAIL_IS_ON=True):
+        assert not [warning for check in every for warning in check(None)]
