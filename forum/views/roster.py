@@ -10,7 +10,7 @@ from django.db.models import Count, Q
 from django.db.models.functions import Lower
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -21,6 +21,7 @@ from accounts.access import (
     SignedInRequest,
     get_enrollment,
     get_member,
+    may_ban,
     may_set_up,
     require_set_up,
     require_staff,
@@ -178,17 +179,13 @@ def enrollment(request: SignedInRequest, slug: str, enrollment_id: uuid.UUID) ->
 def _enrollment_page(
     request: SignedInRequest, member: Member, row: Enrollment, form: EnrollmentForm, *, status: int = 200
 ) -> HttpResponse:
-    try:
-        ban_url = reverse("forum:ban", args=[member.course.slug, row.pk])
-    except NoReverseMatch:
-        ban_url = ""
     context = {
         "member": member,
         "row": row,
         "form": form,
         "may_change": may_set_up(member, "sections"),
         "is_me": row.user_id == member.user.pk,
-        "ban_url": ban_url,
+        "may_ban": may_ban(member, row) and row.user_id != member.user.pk,
         "sections": [name for name, _ in sections_of(member) if name],
         "section": "course",
         "part": "roster",
