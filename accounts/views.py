@@ -43,7 +43,10 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         return render(request, "accounts/sign_in.html", {"form": form, "kept": []}, status=422)
     login(request, form.user)
     target = form.cleaned_data["next"]
-    safe = url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure())
+    # A plain word would be looked up as the name of a view.
+    safe = target.startswith("/") and url_has_allowed_host_and_scheme(
+        target, {request.get_host()}, require_https=request.is_secure()
+    )
     return redirect(target if safe else "accounts:courses")
 
 
