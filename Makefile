@@ -1,15 +1,16 @@
-# `make run` runs QuokkaQ with its demo, `make test` runs its tests. Both install what they need.
+# `make run` runs QuokkaQ with its demo, `make test` its tests, `make drill` the slow ones. All install what they need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve worker test lint format lock services screenshots clean
+.PHONY: help run serve worker test drill lint format lock services screenshots clean
 
 help:
 	@echo "make run          the demo on http://localhost:8000/ (PORT=, DATABASE_URL= are honoured)"
-	@echo "make test         all tests"
+	@echo "make test         the tests"
+	@echo "make drill        the slow ones: killed processes, thousands of acts, hundreds of pages"
 	@echo "make lint         style, types, import contract, templates, migrations, deploy checks"
 	@echo "make serve        the web server as in production (settings from the environment)"
 	@echo "make worker       the task worker"
@@ -45,8 +46,11 @@ services:
 	@sh ops/test-services.sh
 
 test: $(VENV)/.dev services
-	@QUOKKAQ_MODE=test $(BIN)/python -m pytest
+	@QUOKKAQ_MODE=test $(BIN)/python -m pytest -m "not drill"
 	@$(BIN)/coverage report --include='*/access.py,*/actions.py,*/actions/*.py,*/querysets.py,ai_answers/citations.py' --fail-under=100 --skip-covered
+
+drill: $(VENV)/.dev services
+	@QUOKKAQ_MODE=test $(BIN)/python -m pytest --no-cov -m drill
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .

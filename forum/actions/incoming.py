@@ -112,7 +112,7 @@ def _post(user: User, thread: Thread, text: str, form_key: uuid.UUID) -> Post:
     """Reply as the person may now. Raises `Refused` with a sentence for whatever is in the way."""
     try:
         member = get_member(user, thread.course.slug)
-        thread = access.get_live_thread(member, thread.number)
+        thread = access.get_thread_of_posts(member, thread.number)
     except Http404:
         raise access.Refused("The thread isn't there any more, or you may not read it any longer.") from None
     if not user.is_active:

@@ -68,6 +68,7 @@ def test_a_disabled_account_cannot_sign_in(world: World) -> None:
         ("/c/cs-101/ask/", "/c/cs-101/ask/"),
         ("https://evil.example/", "/courses/"),
         ("//evil.example", "/courses/"),
+        ("a-plain-word", "/courses/"),
         ("", "/courses/"),
     ],
 )

@@ -232,13 +232,19 @@ def refuse(message: EmailMessage) -> Any:
     return answer
 
 
+def test_a_reply_to_a_merged_thread_is_posted_where_its_replies_are(thread: Thread, noor: Member, tim: Member) -> None:
+    target = factories.make_thread(noor, "The same, asked elsewhere")
+    actions.merge_threads(by=tim, source=thread, target=target)
+    assert receive(letter(thread, noor.user, "My long answer")) == "posted"
+    assert Post.objects.get().thread == target
+
+
 @pytest.mark.parametrize(
     ("state", "sentence"),
     [
-        ("locked", "This thread is locked"),
+        ("locked", "Staff have locked this thread"),
         ("deleted", "The thread isn't there any more"),
         ("private", "The thread isn't there any more"),
-        ("merged", "The thread takes no replies now."),
         ("archived", "This course is read-only for you."),
         ("completed", "This course is read-only for you."),
         ("dropped", "The thread isn't there any more"),
@@ -259,8 +265,6 @@ def test_what_cannot_be_posted_comes_back_with_its_reason(
             actions.delete_thread(by=sam, thread=thread)
         case "private":
             Thread.objects.update(visibility="staff")
-        case "merged":
-            Thread.objects.filter(pk=thread.pk).update(merged_into=factories.make_thread(sam))
         case "archived":
             factories.archive(world.course)
         case "completed" | "dropped":

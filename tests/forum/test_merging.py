@@ -91,7 +91,7 @@ def pair(world: World, sam: Member, noor: Member, tim: Member, ada: Member) -> t
     source = factories.make_thread(sam, "Why is my list shared?", "It keeps old values.")
     target = factories.make_thread(noor, "Why does a default list keep values?", "See title.")
     for thread, asker in ((source, sam), (target, noor)):
-        Follow.objects.create(institution=world.institution, user=asker.user, thread=thread)
+        actions.follow(user=asker.user, thread=thread)
     reply = factories.make_post(noor, source, "Because of defaults, @Sam Surname-sam")
     factories.make_post(sam, source, "Thanks.", parent=reply)
     factories.make_post(tim, target, "They are evaluated once.")
@@ -106,7 +106,7 @@ def pair(world: World, sam: Member, noor: Member, tim: Member, ada: Member) -> t
     actions.add_staff_note(by=tim, thread=source, body="A note", form_key=uuid.uuid4())
     actions.save_draft(by=ada, thread=source, post=None, fields={"body": "Half a reply"})
     actions.save_draft(by=sam, thread=source, post=reply, fields={"body": "Half a comment"})
-    Follow.objects.create(institution=world.institution, user=tim.user, thread=source, state=FollowState.MUTED)
+    actions.set_follow(by=tim, thread=source, state=FollowState.MUTED)
     Notification.objects.create(
         institution=world.institution, user=sam.user, course=world.course, thread=source, post=reply,
         kind=NotificationKind.REPLY,

@@ -173,6 +173,7 @@ def places(world: World) -> Places:
             by=tim, source=factories.make_thread(sam, "Asked once"), target=factories.make_thread(sam, "Asked again")
         ).pk,
         "table": "contributors",
+        "key": "no-such-feed",
         "template_id": actions.save_template(
             by=tim, template=None, title="Hello", category="", body="Hello {student}"
         ).pk,
@@ -195,7 +196,7 @@ def address(name: str, places: Places) -> str:
 def get_parameters(name: str) -> set[str]:
     """Return every parameter of a route, those of the routes it is included from too."""
     if ":" not in name:
-        return set()
+        return set(next(inner for inner, *_ in get_resolver().reverse_dict.getlist(name))[0][1])
     namespace, short = name.split(":")
     prefix, resolver = get_resolver().namespace_dict[namespace]
     parameters = next(inner for inner, *_ in resolver.reverse_dict.getlist(short))[0][1]

@@ -42,7 +42,7 @@ def test_a_worker_killed_twenty_times_while_generating_leaves_one_answer() -> No
             cursor.execute("LOCK TABLE ai_answers_citation IN SHARE ROW EXCLUSIVE MODE")
             process = worker(**quick)
             try:
-                wait_for(waiting_for_lock, what="the worker to be in the middle of an answer")
+                wait_for(waiting_for_lock, seconds=60, what="the worker to be in the middle of an answer")
                 killed_while_generating += generating()
             finally:
                 process.kill()
