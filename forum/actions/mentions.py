@@ -33,9 +33,9 @@ def people_called(thread: Thread, body: str) -> People:
             people[thread.author.display_name.casefold()].append(thread.author)
     for enrollment in enrolled:
         people[enrollment.user.display_name.casefold()].append(enrollment.user)
-    for pseudonym in Pseudonym.objects.filter(thread=thread, user__isnull=False).select_related("user"):
-        if pseudonym.user is not None:
-            people[pseudonym.name.casefold()].append(pseudonym.user)
+    for pseudonym in Pseudonym.objects.filter(thread=thread).select_related("user"):
+        # Somebody erased hears of nothing.
+        people[pseudonym.name.casefold()] += [pseudonym.user] if pseudonym.user else []
     return people
 
 

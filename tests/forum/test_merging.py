@@ -139,6 +139,8 @@ def test_everything_under_the_source_stands_in_the_target(
     assert target.status == Status.ANSWERED
     assert set(SearchEntry.objects.exclude(post=None).values_list("thread", flat=True)) == {target.pk}
     assert merge.carried["accepted"] == str(source.accepted_post_id)
+    assert list(Merge.objects.visible_to(ada)) == [merge]
+    assert not Merge.objects.visible_to(sam).exists()
     assert AuditEvent.objects.get(verb="thread.merged").data == {"into": target.number}
     assert "No counter has drifted." in check()
 
