@@ -408,12 +408,12 @@ def test_two_people_by_one_name_get_two_and_one_person_keeps_both(
     source = factories.make_thread(sam, "Hidden asker", anonymity="all")
     target = factories.make_thread(noor, "Hidden as well", anonymity="all")
     both = factories.make_post(noor, source, "Me too.", anonymity="all")
-    Pseudonym.objects.filter(pk__in=[source.pseudonym_id, target.pseudonym_id]).update(name="Calm Emu")
+    Pseudonym.objects.filter(pk__in=[source.pseudonym_id, target.pseudonym_id]).update(name="Tall Giraffe")
     before = state(source, target)
     merge = actions.merge_threads(by=tim, source=source, target=target)
     names = {p.pk: p for p in Pseudonym.objects.all()}
-    assert names[target.pseudonym_id].name == "Calm Emu"  # type: ignore[index]
-    assert names[source.pseudonym_id].name != "Calm Emu"  # type: ignore[index]
+    assert names[target.pseudonym_id].name == "Tall Giraffe"  # type: ignore[index]
+    assert names[source.pseudonym_id].name != "Tall Giraffe"  # type: ignore[index]
     assert names[source.pseudonym_id].thread == target  # type: ignore[index]
     assert names[both.pseudonym_id].thread == source  # type: ignore[index]
     actions.undo_merge(by=tim, merge=merge)
