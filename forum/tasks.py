@@ -53,6 +53,13 @@ def enqueue_mail(timestamp: int) -> None:
     actions.enqueue_unsent_mail()
 
 
+@app.periodic(cron="41 3 * * *")
+@app.task(name="forum.forget_old_mail", queue="upkeep", queueing_lock="forget_old_mail")
+def forget_old_mail(timestamp: int) -> None:
+    """Delete mails of long ago."""
+    actions.forget_old_mail()
+
+
 @app.task(name=COMPOSE_TASK, queue="mail", retry=RetryStrategy(max_attempts=5, exponential_wait=3))
 def compose_mail(notification_id: str) -> None:
     """Put all that is due to one person into one mail."""

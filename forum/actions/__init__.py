@@ -14,6 +14,7 @@ from forum.actions.mailing import (
     enqueue_due_mail,
     enqueue_unsent_mail,
     fail_mail,
+    forget_old_mail,
     read_unsubscribe,
     send_mail,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "find_sent",
     "flag_text",
     "follow",
+    "forget_old_mail",
     "hide_text",
     "mark_all_told_read",
     "mark_read",

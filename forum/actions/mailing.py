@@ -38,6 +38,7 @@ from forum.models import (
     Anonymity,
     Delivery,
     FollowState,
+    InboundMail,
     Mail,
     MailState,
     Notification,
@@ -53,6 +54,7 @@ SEND_TASK = "forum.send_mail"
 REPLY_MARKER = "Reply above this line"
 # How long a mail may wait for its job before another one is made.
 UNSENT_AFTER = timedelta(minutes=1)
+KEEP_MAIL = timedelta(days=30)
 _BATCH = 1000
 _EXCERPT = 400
 # An answer to one of these belongs to whoever decided, and not into the thread.
@@ -349,6 +351,17 @@ def send_mail(mail_id: uuid.UUID) -> None:
     Mail.objects.filter(pk=mail_id, state=MailState.QUEUED).update(
         state=MailState.SENT, sent_at=timezone.now(), error_code=""
     )
+
+
+def forget_old_mail() -> int:
+    """Delete mails, and notes of mails that came in, once nobody looks for them any more; return how many.
+
+    A mail that came in is remembered longer than any server delivers it again.
+    """
+    long_ago = timezone.now() - KEEP_MAIL
+    gone, _ = Mail.objects.filter(created_at__lt=long_ago).exclude(state=MailState.QUEUED).delete()
+    forgotten, _ = InboundMail.objects.filter(created_at__lt=long_ago).delete()
+    return gone + forgotten
 
 
 def _is_final(error: Exception) -> bool:

@@ -21,7 +21,17 @@ from accounts.access import Member
 from accounts.models import Enrollment, User
 from forum import actions, tasks
 from forum.actions.mailing import MailNotSentError, one_line, unsubscribe_url
-from forum.models import Delivery, Follow, FollowState, Mail, Notification, NotificationKind, Preference, Thread
+from forum.models import (
+    Delivery,
+    Follow,
+    FollowState,
+    InboundMail,
+    Mail,
+    Notification,
+    NotificationKind,
+    Preference,
+    Thread,
+)
 from tests import factories
 from tests.factories import World
 from tests.tasks import run_tasks
@@ -502,3 +512,22 @@ def test_mails_are_read_on_a_page_outside_production(
     with override_settings(PRODUCTION=True):
         for url in ("/mail/", f"/mail/{mail.pk}/", f"/mail/{mail.pk}/html/"):
             assert client.get(url).status_code == 404
+
+
+def test_mails_of_long_ago_are_forgotten_and_what_waits_is_not(thread: Thread, noor: Member, sam: Member) -> None:
+    factories.make_post(noor, thread, "Because so")
+    deliver()
+    InboundMail.objects.create(
+        institution_id=thread.institution_id, user=sam.user, thread=thread, digest="0" * 64, outcome="posted"
+    )
+    tasks.forget_old_mail.func(timestamp=0)
+    assert (Mail.objects.count(), InboundMail.objects.count()) == (1, 1)
+    long_ago = timezone.now() - timedelta(days=31)
+    Mail.objects.update(created_at=long_ago)
+    InboundMail.objects.update(created_at=long_ago)
+    Mail.objects.update(state="queued")
+    tasks.forget_old_mail.func(timestamp=0)
+    assert (Mail.objects.count(), InboundMail.objects.count()) == (1, 0)
+    Mail.objects.update(state="sent")
+    tasks.forget_old_mail.func(timestamp=0)
+    assert not Mail.objects.exists()
