@@ -31,7 +31,7 @@ from tests.browser.conftest import Visit
 from tests.factories import World
 from tests.tasks import run_tasks
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("accessibility")]
 
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 RICH = "# Heading\n\n> quote\n\n```python\ndef f(x=[]):\n    return x  # comment\n```\n\n|a|b|\n|-|-|\n|1|2|\n\n$$\\frac{a}{b}$$\n\n- item `code`"
