@@ -411,11 +411,11 @@ def test_two_people_by_one_name_get_two_and_one_person_keeps_both(
     Pseudonym.objects.filter(pk__in=[source.pseudonym_id, target.pseudonym_id]).update(name="Tall Giraffe")
     before = state(source, target)
     merge = actions.merge_threads(by=tim, source=source, target=target)
-    names = {p.pk: p for p in Pseudonym.objects.all()}
-    assert names[target.pseudonym_id].name == "Tall Giraffe"  # type: ignore[index]
-    assert names[source.pseudonym_id].name != "Tall Giraffe"  # type: ignore[index]
-    assert names[source.pseudonym_id].thread == target  # type: ignore[index]
-    assert names[both.pseudonym_id].thread == source  # type: ignore[index]
+    names: dict[object, Pseudonym] = {p.pk: p for p in Pseudonym.objects.all()}
+    assert names[target.pseudonym_id].name == "Tall Giraffe"
+    assert names[source.pseudonym_id].name != "Tall Giraffe"
+    assert names[source.pseudonym_id].thread == target
+    assert names[both.pseudonym_id].thread == source
     actions.undo_merge(by=tim, merge=merge)
     assert state(source, target) == before
     Pseudonym.objects.filter(pk=str(both.pseudonym_id)).update(user=None)
