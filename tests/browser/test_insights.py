@@ -1,6 +1,7 @@
 """Charts and definitions in a browser, under the policy that forbids inline styles and scripts."""
 
 import pytest
+from playwright.sync_api import expect
 
 from forum import actions
 from tests import factories
@@ -41,10 +42,10 @@ def test_a_definition_is_a_key_press_away(stage: World, visit: Visit, javascript
     page = visit("tim", javascript=javascript)
     page.goto("/c/cs-101/insights/?days=7")
     definition = page.get_by_text("Comments aren't answers.").first
-    assert not definition.is_visible()
+    expect(definition).not_to_be_visible()
     page.locator("#figure-answered summary").focus()
     page.keyboard.press("Enter")
-    assert definition.is_visible()
+    expect(definition).to_be_visible()
 
 
 def test_ones_points_are_reached_and_downloaded_without_script(stage: World, visit: Visit) -> None:
@@ -52,7 +53,7 @@ def test_ones_points_are_reached_and_downloaded_without_script(stage: World, vis
     page = visit("noor", javascript=False)
     page.goto("/c/cs-101/activity/")
     page.get_by_role("link", name="Points").click()
-    assert page.get_by_text("Warming up").first.is_visible()
+    expect(page.get_by_text("Warming up").first).to_be_visible()
     assert "+20" in page.inner_text(".events")
     with page.expect_download() as download:
         page.get_by_role("link", name="CSV of your points").click()
