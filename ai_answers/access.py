@@ -41,7 +41,7 @@ def get_answer(member: Member, thread: Thread) -> Answer:
 
 
 def may_endorse(member: Member, answer: Answer) -> bool:
-    return member.is_staff and member.may_write and answer.status == AnswerStatus.PUBLISHED
+    return member.is_staff and member.may_write and answer.is_shown
 
 
 def may_retry(member: Member, answer: Answer, thread: Thread) -> bool:

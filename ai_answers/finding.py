@@ -10,7 +10,7 @@ from django.db.models.functions import Left
 
 from accounts.access import Member
 from ai_answers.citations import still_hold
-from ai_answers.models import Answer, AnswerStatus, MaterialFormat, Passage
+from ai_answers.models import Answer, MaterialFormat, Passage
 from forum.search import Hit, Request, dated, plain_text, rank_rows
 from quokkaq.lib.markdown import render
 
@@ -22,7 +22,7 @@ def rank_answers(member: Member, request: Request) -> list[Hit]:
     """Rank the published answers to threads the member may read."""
     if not request.words or request.query.about_threads:
         return []
-    rows = Answer.objects.visible_to(member).filter(status=AnswerStatus.PUBLISHED)
+    rows = Answer.objects.visible_to(member).shown()
     return rank_rows("answers", request, dated(rows, request.query, "finished_at"), "search")
 
 

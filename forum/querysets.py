@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Thread,
         ThreadAlias,
         ThreadRead,
+        ThreadVector,
         Vote,
     )
 
@@ -241,6 +242,11 @@ class SearchEntryQuerySet(models.QuerySet["SearchEntry"]):
     def in_course(self, member: Member, words: str) -> "SearchEntryQuerySet":
         """Return the entries of the member's course that fit `words`, a `tsquery`."""
         return self.filter(vector__matches=in_course(member.course, words))
+
+
+class ThreadVectorQuerySet(models.QuerySet["ThreadVector"]):
+    def visible_to(self, member: Member) -> "ThreadVectorQuerySet":
+        return self.filter(thread__in=_rows("Thread").visible_to(member))
 
 
 def course_lexeme(course: "Course") -> str:

@@ -123,6 +123,14 @@ def make_answer(by: Member, staff: Member) -> Answer:
     return answer
 
 
+def put_answer(thread: Thread, status: str, **fields: Any) -> Answer:
+    """Let a thread's current answer be in a status, however an answer would come to it."""
+    Answer.objects.current().filter(thread=thread).delete()
+    if status == "withdrawn":
+        fields.setdefault("withdrawal_reason", "staff")
+    return Answer.objects.create(institution_id=thread.institution_id, thread=thread, status=status, **fields)
+
+
 def archive(course: Course) -> None:
     Course.objects.filter(pk=course.pk).update(status=CourseStatus.ARCHIVED)
     course.refresh_from_db()

@@ -1,6 +1,17 @@
 """What writes answers, behind one small interface (docs/adr/0003)."""
 
-from ai_answers.engines.base import Abstention, Claim, Composition, Engine
+from ai_answers.engines.base import (
+    Abstention,
+    Engine,
+    Quote,
+    Request,
+    Source,
+    Statement,
+    Task,
+    Turn,
+    Unavailable,
+    Usage,
+)
 from ai_answers.engines.extractive import ExtractiveEngine
 
 
@@ -9,4 +20,16 @@ def default_engine() -> Engine:
     return ExtractiveEngine()
 
 
-__all__ = ["Abstention", "Claim", "Composition", "Engine", "default_engine"]
+__all__ = [
+    "Abstention",
+    "Engine",
+    "Quote",
+    "Request",
+    "Source",
+    "Statement",
+    "Task",
+    "Turn",
+    "Unavailable",
+    "Usage",
+    "default_engine",
+]

@@ -2,12 +2,12 @@
 
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ai_answers.engines.base import Abstention, Claim, Composition
+from ai_answers.engines.base import Abstention, Quote, Request, Statement, Usage
 from ai_answers.passages import Span, split_sentences
-from ai_answers.search import Question, Retrieval, ScoredPassage
+from ai_answers.search import Retrieval, ScoredPassage
 from quokkaq.lib.fulltext import analyse
 
 MAX_QUOTATIONS = 4
@@ -36,19 +36,30 @@ class ExtractiveEngine:
     """Scores the sentences of the best passages by the question's words in them, and quotes one to four."""
 
     name = "extractive"
+    model = ""
+    prompt = ""
+    is_remote = False
 
-    def compose(self, question: Question, retrieval: Retrieval) -> Composition | Abstention:
-        """Return quotations, or abstain when no passage is about enough of the question."""
-        if not retrieval.passages:
-            return Abstention("nothing_found")
+    def most(self, request: Request) -> Usage:
+        """Return nothing: it reads and writes without a model."""
+        return Usage()
+
+    def write(self, request: Request, *, deadline: float) -> Iterator[Statement | Abstention | Usage]:
+        """Yield one statement for each source that is quoted, or abstain when no passage is about enough of the question."""
+        retrieval = request.retrieval
+        if retrieval is None or not retrieval.passages:
+            yield Abstention("nothing_found")
+            return
         sources = retrieval.passages[:PASSAGES_READ]
         if self.coverage(retrieval) < MIN_COVERAGE:
-            return Abstention("low_coverage")
+            yield Abstention("low_coverage")
+            return
         chosen = _choose(_scored_sentences(sources, retrieval))
         if not chosen:
-            return Abstention("no_sentence")
-        claims = [_claim(sentence) for sentence in chosen]
-        return Composition(_body(claims), claims)
+            yield Abstention("no_sentence")
+            return
+        yield from _statements(chosen, retrieval.passages)
+        yield Usage()
 
     def coverage(self, retrieval: Retrieval) -> float:
         """Return the idf-weighted share (0-1) of the title's words that one passage holds, for the best of them."""
@@ -98,23 +109,15 @@ def _text(sentence: _Sentence) -> str:
     return sentence.source.passage.text[sentence.span.start : sentence.span.end]
 
 
-def _claim(sentence: _Sentence) -> Claim:
-    passage = sentence.source.passage
-    start = passage.start + sentence.span.start
-    return Claim(passage, start, passage.start + sentence.span.end, _text(sentence))
-
-
-def _body(claims: Sequence[Claim]) -> str:
-    """Return one sentence that says which source holds which quotation: “Calls” says [1] and [2]; “Names” says [3]."""
-    markers: dict[str, list[str]] = {}
-    for number, claim in enumerate(claims, start=1):
-        markers.setdefault(claim.passage.version.material.title, []).append(f"[{number}]")
-    parts = [f"“{_escaped(title)}” says {_listed(numbers)}" for title, numbers in markers.items()]
-    return f"In the course materials, {'; '.join(parts)}."
-
-
-def _listed(items: Sequence[str]) -> str:
-    return f"{', '.join(items[:-1])} and {items[-1]}" if len(items) > 1 else items[0]
+def _statements(chosen: Sequence[_Sentence], passages: Sequence[ScoredPassage]) -> Iterator[Statement]:
+    """Yield one statement per material that is quoted: “Calls” says …"""
+    numbers = {scored.passage.pk: number for number, scored in enumerate(passages, start=1)}
+    quotes: dict[str, list[Quote]] = {}
+    for sentence in chosen:
+        passage = sentence.source.passage
+        quotes.setdefault(passage.version.material.title, []).append(Quote(numbers[passage.pk], _text(sentence)))
+    for title, of_title in quotes.items():
+        yield Statement(f"“{_escaped(title)}” says", of_title)
 
 
 def _escaped(title: str) -> str:

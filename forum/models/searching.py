@@ -5,11 +5,12 @@ from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from pgvector.django import HalfVectorField
 
 from accounts.models import Course, Tenanted, User
 from forum.models.posts import Post
 from forum.models.threads import Thread
-from forum.querysets import DeflectionQuerySet, SearchEntryQuerySet
+from forum.querysets import DeflectionQuerySet, SearchEntryQuerySet, ThreadVectorQuerySet
 
 
 class SearchEntry(Tenanted):
@@ -55,3 +56,25 @@ class Deflection(Tenanted):
 
     def __str__(self) -> str:
         return f"Deflection {str(self.pk)[-6:]}"
+
+
+class ThreadVector(Tenanted):
+    """What a thread asks, as two vectors of length 1 by the model named: of its title, and of title and text together.
+
+    `digest` is the SHA-256 of the text they were made from: another one means that they have to be made again.
+    """
+
+    thread = models.OneToOneField(Thread, models.CASCADE, related_name="meaning")
+    course = models.ForeignKey(Course, models.CASCADE, related_name="+")
+    model = models.CharField(max_length=80)
+    digest = models.CharField(max_length=64)
+    of_title = HalfVectorField()
+    of_all = HalfVectorField()
+
+    objects = ThreadVectorQuerySet.as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=["course", "model"], name="thread_vector_by_course")]
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.digest[:6]}"

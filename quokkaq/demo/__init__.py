@@ -21,7 +21,7 @@ from django.utils import timezone
 from accounts.access import Member
 from accounts.models import Course, Enrollment, Institution, Role, User
 from ai_answers import actions as ai_actions
-from ai_answers.models import Answer, AnswerStatus, Material, MaterialFormat, MaterialKind
+from ai_answers.models import Answer, Material, MaterialFormat, MaterialKind
 from forum import actions
 from forum.models import (
     Anonymity,
@@ -134,7 +134,7 @@ def _tell_what_happened(now: datetime) -> None:
     for one in Endorsement.objects.select_related("post"):
         later = one.post.created_at + timedelta(minutes=30)
         tell(NotificationKind.ENDORSEMENT, one.post.thread_id, one.post_id, later, one.endorser_id)
-    for answer in Answer.objects.filter(status=AnswerStatus.PUBLISHED):
+    for answer in Answer.objects.shown():
         tell(NotificationKind.AI_ANSWER, answer.thread_id, None, answer.finished_at or now)
     Notification.objects.update(mailed_at=now)
     Notification.objects.filter(created_at__lt=now - timedelta(days=2)).update(read_at=now)
@@ -299,7 +299,7 @@ def _answer(thread: Thread, row: dict[str, Any], members: dict[str, Member], ask
     ai_actions.generate_answer(answer.pk)
     Answer.objects.filter(pk=answer.pk).update(queued_at=asked_at, finished_at=asked_at + ANSWER_DELAY)
     answer.refresh_from_db()
-    if answer.status == AnswerStatus.PUBLISHED:
+    if answer.is_shown:
         for key in row.get("ai_endorsed_by", []):
             ai_actions.set_answer_endorsement(by=members[key], answer=answer, on=True)
 
@@ -321,5 +321,5 @@ def counts() -> dict[str, int]:
         "threads": Thread.objects.count(),
         "replies": Post.objects.count(),
         "materials": Material.objects.count(),
-        "answers": Answer.objects.filter(status=AnswerStatus.PUBLISHED).count(),
+        "answers": Answer.objects.shown().count(),
     }

@@ -28,6 +28,7 @@ from ai_answers.models import (
 )
 from forum import actions as forum_actions
 from forum.models import Anonymity, Thread
+from tests import factories
 
 pytestmark = pytest.mark.django_db
 MODELS = (Material, MaterialVersion, Passage, Answer, AnswerEndorsement, Citation, ModelCall)
@@ -72,10 +73,7 @@ class World:
             anonymity=Anonymity.ALL if asker else Anonymity.NAMED,
         )
         thread = forum_actions.start_thread(by=asker or staff, draft=draft, form_key=uuid.uuid4())
-        answer, _ = Answer.objects.get_or_create(thread=thread, defaults={"institution": staff.course.institution})
-        Answer.objects.filter(pk=answer.pk).update(status=status, body="A closure remembers [1]", engine="extractive")
-        answer.refresh_from_db()
-        return answer
+        return factories.put_answer(thread, status, body="A closure remembers [1]", engine="extractive")
 
     def fill(self, staff: Member, count: int = 1, asker: Member | None = None) -> None:
         """Make `count` rows of every model in the course of `staff`."""
@@ -91,8 +89,9 @@ class World:
                 start=0, end=9, quote=TEXT[:9],
             )  # fmt: skip
             ModelCall.objects.create(
-                institution=answer.institution, answer=answer, engine="extractive", outcome=CallOutcome.ANSWERED
-            )
+                institution=answer.institution, answer=answer, course=answer.thread.course, engine="extractive",
+                outcome=CallOutcome.ANSWERED,
+            )  # fmt: skip
             set_answer_endorsement(by=staff, answer=answer, on=True)
 
 

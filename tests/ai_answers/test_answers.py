@@ -15,16 +15,16 @@ from procrastinate import JobContext
 from accounts.access import Member
 from accounts.models import AuditEvent, User
 from ai_answers import access, actions, tasks
-from ai_answers.citations import UnsupportedQuotation, check_composition, is_exact, still_hold
-from ai_answers.engines import Abstention, Claim, Composition
+from ai_answers.citations import Claim, Composition, UnsupportedQuotation, check_claims, is_exact, locate, still_hold
+from ai_answers.engines import Quote, Request, Statement
 from ai_answers.models import Answer, AnswerStatus, Citation, Material, MaterialVersion, ModelCall, Passage
-from ai_answers.search import Question, Retrieval
+from ai_answers.models.answers import NEXT
 from forum.models import Status, Thread
 from tests import factories
+from tests.engines import Said, ScriptedEngine, quote_first
 from tests.factories import World
 
 SignIn = Callable[[User], Client]
-Corrupt = Callable[[Claim], Claim]
 
 
 @pytest.fixture
@@ -38,21 +38,6 @@ def waiting(sam: Member, tim: Member) -> Answer:
     factories.make_material(tim)
     thread = factories.make_thread(sam, "When is a default parameter value evaluated?")
     return Answer.objects.get(thread=thread)
-
-
-class QuotingEngine:
-    """Quotes the first passage, after something was done to the claim."""
-
-    name = "quoting"
-
-    def __init__(self, corrupt: Corrupt = lambda claim: claim, body: str = "See [1].") -> None:
-        self.corrupt = corrupt
-        self.body = body
-
-    def compose(self, question: Question, retrieval: Retrieval) -> Composition | Abstention:
-        passage = retrieval.passages[0].passage
-        claim = Claim(passage, passage.start, passage.end, passage.text)
-        return Composition(self.body, [self.corrupt(claim)])
 
 
 def test_an_answer_quotes_its_source_word_for_word(answer: Answer) -> None:
@@ -80,17 +65,20 @@ def test_without_a_fitting_passage_it_abstains(sam: Member, tim: Member) -> None
 @pytest.mark.parametrize(
     "corrupt",
     [
-        lambda c: Claim(c.passage, c.start, c.end, c.quote.replace("once", "twice")),
-        lambda c: Claim(c.passage, c.start + 1, c.end + 1, c.quote),
-        lambda c: Claim(c.passage, c.start, c.end, c.quote + "!"),
-        lambda c: Claim(c.passage, c.start, c.start, ""),
-        lambda c: Claim(c.passage, -5, 3, c.quote),
-        lambda c: Claim(Passage(version_id=uuid.uuid4()), c.start, c.end, c.quote),
+        lambda text: Quote(1, text.replace("once", "twice")),
+        lambda text: Quote(1, text + "!"),
+        lambda text: Quote(1, ""),
+        lambda text: Quote(1, " \n "),
+        lambda text: Quote(1, "A default"),  # too short to say anything
+        lambda text: Quote(0, text),
+        lambda text: Quote(99, text),
+        lambda text: Quote(1, text.upper()),
     ],
 )
-def test_a_corrupted_quotation_is_never_published(waiting: Answer, corrupt: Corrupt) -> None:
+def test_a_corrupted_quotation_is_never_published(waiting: Answer, corrupt: Callable[[str], Quote]) -> None:
+    engine = ScriptedEngine(lambda request: [Statement("So it is.", [corrupt(request.sources[0].text)])])
     with pytest.raises(UnsupportedQuotation):
-        actions.generate_answer(waiting.pk, engine=QuotingEngine(corrupt))
+        actions.generate_answer(waiting.pk, engine=engine)
     waiting.refresh_from_db()
     assert waiting.status == AnswerStatus.GENERATING
     assert not Citation.objects.exists()
@@ -98,16 +86,74 @@ def test_a_corrupted_quotation_is_never_published(waiting: Answer, corrupt: Corr
 
 
 def test_an_uncorrupted_quotation_of_the_same_engine_is_published(waiting: Answer) -> None:
-    actions.generate_answer(waiting.pk, engine=QuotingEngine())
+    actions.generate_answer(waiting.pk, engine=ScriptedEngine())
     waiting.refresh_from_db()
     assert waiting.status == AnswerStatus.PUBLISHED
+    assert waiting.body == "See the notes [1]."
 
 
-def test_a_claim_without_its_marker_or_no_claim_at_all_is_refused(waiting: Answer) -> None:
-    with pytest.raises(UnsupportedQuotation, match="no marker"):
-        actions.generate_answer(waiting.pk, engine=QuotingEngine(body="Trust me."))
+def test_a_statement_whose_quotations_are_made_up_is_left_out_and_counted(waiting: Answer) -> None:
+    def script(request: Request) -> list[Said]:
+        text = request.sources[0].text
+        return [
+            Statement("Made up.", [Quote(1, "Nothing like this stands there.")]),
+            Statement("Nobody said this"),
+            Statement("True [7].", [Quote(1, "  ".join(text.split())), Quote(1, "Nor does this stand there.")]),
+            Statement("Again!", [Quote(1, text)]),
+            Statement("  "),
+        ]
+
+    actions.generate_answer(waiting.pk, engine=ScriptedEngine(script))
+    waiting.refresh_from_db()
+    assert waiting.body == "Nobody said this True \\[7] [1]. Again [1]!"
+    assert (waiting.unsupported_count, waiting.dropped_count, waiting.citations.count()) == (1, 1, 1)
+    citation = waiting.citations.get()
+    assert citation.quote == citation.version.text[citation.start : citation.end]
+
+
+def test_an_answer_of_statements_without_quotations_is_refused(waiting: Answer) -> None:
     with pytest.raises(UnsupportedQuotation, match="no claims"):
-        check_composition(Composition("Trust me.", []))
+        actions.generate_answer(waiting.pk, engine=ScriptedEngine(lambda request: [Statement("Trust me.")]))
+
+
+def test_claims_are_compared_with_what_is_stored(waiting: Answer) -> None:
+    passage = Passage.objects.order_by("position")[1]
+    claim = locate(Quote(1, passage.text), [passage])
+    assert claim is not None
+    check_claims([claim])
+    for wrong in (
+        Claim(passage, claim.start + 1, claim.end + 1, claim.quote),
+        Claim(passage, -5, 3, claim.quote),
+        Claim(Passage(version_id=uuid.uuid4()), claim.start, claim.end, claim.quote),
+    ):
+        with pytest.raises(UnsupportedQuotation, match="claim 2 of 2"):
+            check_claims([claim, wrong])
+
+
+def test_markers_are_listed_and_counted_once() -> None:
+    passages = [Passage(text="The first of the sentences. And the second one.", start=10)]
+    composition = Composition()
+    quotes = [Quote(1, "The first of the sentences."), Quote(1, "And the second one."), Quote(1, "And the second one.")]
+    assert composition.add(Statement("Both say so", quotes), passages)
+    assert composition.body == "Both say so [1] and [2]."
+    assert [(claim.start, claim.end) for claim in composition.claims] == [(10, 37), (38, 57)]
+
+
+def test_an_answer_goes_only_where_it_may(answer: Answer) -> None:
+    for before in AnswerStatus:
+        for after in AnswerStatus:
+            values = {"is_current": None if before == "superseded" else True, "withdrawal_reason": "staff"}
+            Answer.objects.all().delete()
+            row = Answer.objects.create(
+                institution_id=answer.institution_id, thread_id=answer.thread_id, status=before, **values
+            )
+            current = None if after == "superseded" else True
+            change = Answer.objects.filter(pk=row.pk)
+            if after == before or after in NEXT[before]:
+                change.update(status=after, is_current=current)
+            else:
+                with pytest.raises(IntegrityError, match="can't become"), transaction.atomic():
+                    change.update(status=after, is_current=current)
 
 
 def test_the_database_refuses_a_wrong_quotation(answer: Answer) -> None:
@@ -152,12 +198,11 @@ def test_written_twice_it_is_one_answer(answer: Answer) -> None:
 
 
 def test_the_slower_of_two_workers_changes_nothing(waiting: Answer) -> None:
-    class SlowEngine(QuotingEngine):
-        def compose(self, question: Question, retrieval: Retrieval) -> Composition | Abstention:
-            actions.generate_answer(waiting.pk)  # the other worker finishes first
-            return super().compose(question, retrieval)
+    def script(request: Request) -> Sequence[Said]:
+        actions.generate_answer(waiting.pk)  # the other worker finishes first
+        return quote_first(request)
 
-    actions.generate_answer(waiting.pk, engine=SlowEngine())
+    actions.generate_answer(waiting.pk, engine=ScriptedEngine(script))
     waiting.refresh_from_db()
     assert waiting.status == AnswerStatus.PUBLISHED
     assert ModelCall.objects.count() == 1
@@ -180,7 +225,7 @@ def test_a_failure_is_retried_then_shown_and_can_be_tried_again(
     def broken(*args: object, **kwargs: object) -> None:
         raise RuntimeError("sam@example.edu asked something odd")
 
-    monkeypatch.setattr(actions, "retrieve", broken)
+    monkeypatch.setattr("ai_answers.actions.answers.retrieve", broken)
     for attempt in range(tasks.MAX_ATTEMPTS):
         with pytest.raises(RuntimeError):
             run_task(waiting, attempt)
@@ -230,7 +275,8 @@ def test_the_panel_tells_how_far_it_is(waiting: Answer, world: World, signed_in:
 
 
 def _abstained(client: Client, answer: Answer) -> str:
-    Answer.objects.filter(pk=answer.pk).update(status="abstained")
+    Answer.objects.all().delete()
+    Answer.objects.create(institution_id=answer.institution_id, thread_id=answer.thread_id, status="abstained")
     url = reverse("ai_answers:answer", args=["cs-101", answer.thread.number])
     return client.get(url, headers={"HX-Request": "true"}).content.decode()
 

@@ -502,8 +502,7 @@ def test_a_target_without_any_answer_gets_the_published_one(
 
 def test_a_target_keeps_its_own_published_answer(pair: tuple[Thread, Thread], answered: Answer, tim: Member) -> None:
     target = pair[1]
-    Answer.objects.filter(thread=target).update(status=AnswerStatus.PUBLISHED)
-    own = Answer.objects.get(thread=target)
+    own = factories.put_answer(target, "published")
     merge = actions.merge_threads(by=tim, source=answered.thread, target=target)
     assert Answer.objects.get(thread=target) == own
     assert merge.carried["ai_answers"] == {}

