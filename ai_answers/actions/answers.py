@@ -2,7 +2,6 @@
 
 import logging
 import re
-import time
 import uuid
 
 from django.core.exceptions import PermissionDenied
@@ -15,18 +14,18 @@ from accounts.access import Member
 from accounts.actions import audit
 from accounts.models import Role, User
 from ai_answers import access
-from ai_answers.citations import Composition, UnsupportedQuotation, check_claims
-from ai_answers.engines import Abstention, Engine, Request, Source, Statement, Task, Usage, default_engine
+from ai_answers.actions.calls import consult
+from ai_answers.citations import Composition, check_claims
+from ai_answers.engines import Abstention, Engine, Request, Source, Task
 from ai_answers.models import (
     PENDING,
     Answer,
     AnswerEndorsement,
     AnswerStatus,
-    CallOutcome,
     Citation,
-    ModelCall,
+    Purpose,
 )
-from ai_answers.search import Question, Retrieval, retrieve
+from ai_answers.search import Question, retrieve
 from forum.actions import enqueue_telling, refresh_status
 from forum.models import NotificationKind, Thread
 from quokkaq.lib import request_id
@@ -35,8 +34,6 @@ from quokkaq.lib.markdown import render
 log = logging.getLogger(__name__)
 
 GENERATE_TASK = "ai_answers.generate_answer"
-# How long an engine may take for one answer, in seconds.
-DEADLINE_SECONDS = 60
 _MARKER = re.compile(r"(?<!\\)\[(\d{1,2})\]")
 # Stand for the brackets of a marker while Markdown is rendered; nothing else in the text may contain them.
 _OPEN, _CLOSE = "\ue000", "\ue001"
@@ -113,44 +110,33 @@ def _enqueue(answer: Answer) -> None:
 
 
 def generate_answer(answer_id: uuid.UUID, *, engine: Engine | None = None) -> None:
-    """Find passages, let the engine compose, check every quotation, publish. Safe to run any number of times.
+    """Find passages, let the engine write, check every quotation, publish. Safe to run any number of times.
 
-    Nothing is locked while the engine works; what it returns is stored only if the answer is still waited for.
+    Nothing is locked while the engine works; what it says is stored only if the answer is still waited for.
     Raises whatever the engine raises: the task is retried.
     """
-    engine = engine or default_engine()
-    answer = _begin(answer_id, engine)
+    answer = _begin(answer_id)
     if answer is None:
         return
-    started = time.monotonic()
-    retrieval: Retrieval | None = None
-    try:
-        question = Question(answer.thread.title, answer.thread.body)
-        retrieval = retrieve(question, member=_reader(answer.thread))
-        result = _compose(engine, question, retrieval)
-    except Exception as error:
-        refused = isinstance(error, UnsupportedQuotation)
-        _record_call(answer, engine, CallOutcome.REFUSED if refused else CallOutcome.ERROR, retrieval, started)
-        raise
-    _finish(answer_id, engine, result, retrieval, started)
-
-
-def _compose(engine: Engine, question: Question, retrieval: Retrieval) -> Composition | Abstention:
-    """Let the engine write, and keep what its quotations hold up."""
+    thread = answer.thread
+    question = Question(thread.title, thread.body)
+    retrieval = retrieve(question, member=_reader(thread))
     passages = [scored.passage for scored in retrieval.passages]
     sources = [Source(passage.heading, passage.text) for passage in passages]
     request = Request(Task.ANSWER, question, sources, retrieval=retrieval)
     composition = Composition()
-    for said in engine.write(request, deadline=time.monotonic() + DEADLINE_SECONDS):
-        match said:
-            case Abstention():
-                return said
-            case Statement():
+    with consult(
+        request, course=thread.course, user=thread.author, purpose=Purpose.ANSWER, answer=answer, engine=engine
+    ) as consultation:
+        abstained = False
+        for said in consultation:
+            if isinstance(said, Abstention):
+                abstained = True
+            else:
                 composition.add(said, passages)
-            case Usage():
-                pass
-    check_claims(composition.claims)
-    return composition
+        if not abstained:
+            check_claims(composition.claims)
+    _finish(answer_id, consultation.engine, None if abstained else composition)
 
 
 def fail_answer(answer_id: uuid.UUID, error: BaseException) -> None:
@@ -170,7 +156,7 @@ def _reader(thread: Thread) -> Member:
 
 
 @transaction.atomic
-def _begin(answer_id: uuid.UUID, engine: Engine) -> Answer | None:
+def _begin(answer_id: uuid.UUID) -> Answer | None:
     """Mark the answer as being worked on; None when it is done, or gone."""
     answer = (
         Answer.objects.select_for_update(of=("self",), no_key=True)
@@ -181,30 +167,27 @@ def _begin(answer_id: uuid.UUID, engine: Engine) -> Answer | None:
     if answer is None or not answer.is_pending:
         return None
     answer.status = AnswerStatus.GENERATING
-    answer.engine, answer.model, answer.prompt = engine.name, engine.model, engine.prompt
     answer.attempts += 1
-    answer.save(update_fields=["status", "engine", "model", "prompt", "attempts"])
+    answer.save(update_fields=["status", "attempts"])
     return answer
 
 
 @transaction.atomic
-def _finish(
-    answer_id: uuid.UUID, engine: Engine, result: Composition | Abstention, retrieval: Retrieval, started: float
-) -> None:
+def _finish(answer_id: uuid.UUID, engine: Engine, composition: Composition | None) -> None:
+    """Store what the engine wrote (None: it abstained), unless another worker was faster."""
     answer = Answer.objects.select_for_update(of=("self",), no_key=True).select_related("thread").get(pk=answer_id)
-    if not answer.is_pending:  # another worker was faster
+    if not answer.is_pending:
         return
+    answer.engine, answer.model, answer.prompt = engine.name, engine.model, engine.prompt
     answer.finished_at = timezone.now()
     answer.error_code = ""
-    if isinstance(result, Abstention):
+    if composition is None:
         answer.status = AnswerStatus.ABSTAINED
-        outcome = CallOutcome.ABSTAINED
     else:
         answer.status = AnswerStatus.PUBLISHED
-        answer.body = result.body
-        answer.body_html = render_answer(result.body, len(result.claims))
-        answer.unsupported_count, answer.dropped_count = result.unsupported, result.dropped
-        outcome = CallOutcome.ANSWERED
+        answer.body = composition.body
+        answer.body_html = render_answer(composition.body, len(composition.claims))
+        answer.unsupported_count, answer.dropped_count = composition.unsupported, composition.dropped
         Citation.objects.bulk_create(
             Citation(
                 institution_id=answer.institution_id,
@@ -216,15 +199,15 @@ def _finish(
                 end=claim.end,
                 quote=claim.quote,
             )
-            for number, claim in enumerate(result.claims, start=1)
+            for number, claim in enumerate(composition.claims, start=1)
         )
         enqueue_telling(NotificationKind.AI_ANSWER, thread=answer.thread)
     answer.save(
         update_fields=[
-            "status", "body", "body_html", "unsupported_count", "dropped_count", "finished_at", "error_code",
+            "status", "engine", "model", "prompt", "body", "body_html", "unsupported_count", "dropped_count",
+            "finished_at", "error_code",
         ]
     )  # fmt: skip
-    _record_call(answer, engine, outcome, retrieval, started)
 
 
 def render_answer(body: str, count: int) -> str:
@@ -240,23 +223,6 @@ def render_answer(body: str, count: int) -> str:
         return f'<a class="marker" href="#quotation-{number}">[{number}]</a>' if 1 <= number <= count else f"[{number}]"
 
     return re.sub(f"{_OPEN}(\\d+){_CLOSE}", link, html)
-
-
-def _record_call(
-    answer: Answer, engine: Engine, outcome: CallOutcome, retrieval: Retrieval | None, started: float
-) -> None:
-    ModelCall.objects.create(
-        institution_id=answer.institution_id,
-        answer=answer,
-        course_id=answer.thread.course_id,
-        engine=engine.name,
-        model=engine.model,
-        prompt=engine.prompt,
-        outcome=outcome,
-        settled_at=timezone.now(),
-        passages=len(retrieval.passages) if retrieval else 0,
-        duration_ms=round((time.monotonic() - started) * 1000),
-    )
 
 
 @transaction.atomic

@@ -1,0 +1,5 @@
+"""Forms of the machine's pages, a file per concept."""
+
+from ai_answers.forms.materials import MaterialForm
+
+__all__ = ["MaterialForm"]
