@@ -32,6 +32,11 @@ def tell_of_thread(sender: type[Thread], thread: Thread, **kwargs: Any) -> None:
         actions.enqueue_telling(NotificationKind.ANNOUNCEMENT, thread=thread)
 
 
+@receiver(thread_started, dispatch_uid="forum.index_thread")
+def index_thread(sender: type[Thread], thread: Thread, **kwargs: Any) -> None:
+    actions.enqueue_indexing(thread=thread)
+
+
 @receiver(post_added, dispatch_uid="forum.tell_of_post")
 def tell_of_post(sender: type[Post], post: Post, **kwargs: Any) -> None:
     if post.author is not None:

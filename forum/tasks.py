@@ -7,6 +7,7 @@ from procrastinate import JobContext, RetryStrategy
 from procrastinate.contrib.django import app
 
 from forum import actions
+from forum.actions.indexing import INDEX_TASK
 from forum.actions.mailing import COMPOSE_TASK, SEND_TASK
 from forum.actions.telling import TELL_TASK
 from forum.models import NotificationKind
@@ -43,6 +44,20 @@ def tell(
             to_id=uuid.UUID(to_id) if to_id else None,
             at=datetime.fromisoformat(at),
         )
+
+
+@app.task(name=INDEX_TASK, queue="indexing", retry=RetryStrategy(max_attempts=5, exponential_wait=3))
+def index_thread(thread_id: str) -> None:
+    """Make the vectors of a new thread, so that the next person who asks the same hears of it."""
+    actions.index_thread(uuid.UUID(thread_id))
+
+
+@app.periodic(cron="* * * * * */30")
+@app.task(name="forum.index_threads", queue="indexing", queueing_lock="index_threads")
+def index_threads(timestamp: int) -> None:
+    """Make the vectors that are missing or older than their text, in batches until none is."""
+    while actions.index_threads():
+        pass
 
 
 @app.periodic(cron="* * * * * */20")

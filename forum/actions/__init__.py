@@ -8,6 +8,7 @@ from forum.actions.drafts import DRAFT_FIELDS, delete_view, discard_draft, save_
 from forum.actions.flags import Decision, decide_flags, flag_text
 from forum.actions.following import follow, set_follow
 from forum.actions.incoming import receive_mail
+from forum.actions.indexing import enqueue_indexing, index_thread, index_threads
 from forum.actions.mailing import (
     act_on_unsubscribe,
     compose_mail,
@@ -83,6 +84,7 @@ __all__ = [
     "edit_post",
     "edit_thread",
     "enqueue_due_mail",
+    "enqueue_indexing",
     "enqueue_telling",
     "enqueue_unsent_mail",
     "fail_mail",
@@ -91,6 +93,8 @@ __all__ = [
     "follow",
     "forget_old_mail",
     "hide_text",
+    "index_thread",
+    "index_threads",
     "mark_all_told_read",
     "mark_read",
     "mark_told_read",
@@ -129,4 +133,4 @@ __all__ = [
     "unhide_text",
     "why_no_merge",
     "why_no_move",
-]  # fmt: skip
+]

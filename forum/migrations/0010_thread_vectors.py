@@ -27,6 +27,7 @@ class Migration(migrations.Migration):
                 ),
                 ("model", models.CharField(max_length=80)),
                 ("digest", models.CharField(max_length=64)),
+                ("made_from", models.DateTimeField()),
                 ("of_title", pgvector.django.halfvec.HalfVectorField()),
                 ("of_all", pgvector.django.halfvec.HalfVectorField()),
                 (

@@ -61,13 +61,15 @@ class Deflection(Tenanted):
 class ThreadVector(Tenanted):
     """What a thread asks, as two vectors of length 1 by the model named: of its title, and of title and text together.
 
-    `digest` is the SHA-256 of the text they were made from: another one means that they have to be made again.
+    `digest` is the SHA-256 of the text they were made from, `made_from` the moment that text was written: a later edit means
+    that they have to be made again.
     """
 
     thread = models.OneToOneField(Thread, models.CASCADE, related_name="meaning")
     course = models.ForeignKey(Course, models.CASCADE, related_name="+")
     model = models.CharField(max_length=80)
     digest = models.CharField(max_length=64)
+    made_from = models.DateTimeField()
     of_title = HalfVectorField()
     of_all = HalfVectorField()
 

@@ -79,7 +79,7 @@ def _duplicates(member: Member, form: ThreadForm) -> list[Similar]:
         return []
     found = similar_threads(member, title=draft.title, body=draft.body)
     same = [item for item in found if item.likeness != Likeness.RELATED]
-    return sorted(same, key=lambda item: -item.share)
+    return sorted(same, key=lambda item: (-item.likeness.step, -item.sureness))
 
 
 def _ask_context(member: Member, form: ThreadForm) -> dict[str, object]:
