@@ -46,7 +46,7 @@ SPELLING_WEIGHT = 0.5
 LIKELY = 0.85
 SEVERE = 0.92
 # The same by meaning: cosines of titles.
-LIKELY_MEANING = 0.8
+LIKELY_MEANING = 0.76
 SEVERE_MEANING = 0.9
 # How much the spelling moves the order by meaning.
 SPELLING_BESIDE_MEANING = 0.1

@@ -176,9 +176,8 @@ def rounds(pages: dict[str, str]) -> list[tuple[str, dict[str, str]]]:
     ]
 
 
-@pytest.mark.parametrize(
-    "look", [pytest.param("light", marks=pytest.mark.drill), "dark", pytest.param("phone", marks=pytest.mark.drill)]
-)
+@pytest.mark.drill
+@pytest.mark.parametrize("look", ["light", "dark", "phone"])
 def test_no_page_has_a_barrier(stage: World, visit: Visit, look: str) -> None:
     pages = fill(stage)
     options: dict[str, Any] = {"color_scheme": "dark" if look == "dark" else "light"}
@@ -260,7 +259,8 @@ def walk(page: Page) -> list[str]:
     return [*wrong, f"{page.url}: more than 400 stops"]
 
 
-@pytest.mark.parametrize("look", ["desktop", pytest.param("phone", marks=pytest.mark.drill)])
+@pytest.mark.drill
+@pytest.mark.parametrize("look", ["desktop", "phone"])
 def test_every_page_can_be_walked_by_keyboard(stage: World, visit: Visit, look: str) -> None:
     pages = fill(stage)
     options: dict[str, Any] = {"viewport": {"width": 390, "height": 844}} if look == "phone" else {}
