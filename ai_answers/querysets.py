@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.db import models
-from django.db.models import Case, Exists, F, OuterRef, Prefetch, Q, Value, When
+from django.db.models import Case, Count, Exists, F, OuterRef, Prefetch, Q, Value, When
 from django.db.models.functions import Substr
+from django.utils import timezone
 
 from accounts.access import Member
 from accounts.models import Course, User
@@ -118,6 +119,11 @@ class AnswerQuerySet(models.QuerySet["Answer"]):
         quotations = _rows("Citation").filter(answer=OuterRef("pk"), version__material=material)
         return self.current().filter(status__in=("draft", "published", "endorsed", "edited")).filter(Exists(quotations))
 
+    def under_no_embargo(self) -> "AnswerQuerySet":
+        """Return the answers to threads whose assignment may be solved in public now, or that are about none."""
+        until = "thread__assignment__embargo_until"
+        return self.filter(Q(**{until: None}) | Q(**{f"{until}__lte": timezone.now()}))
+
     def judged(self) -> "AnswerQuerySet":
         """Return the answers people have judged, with `was_good`. The first of these that is true counts:
 
@@ -172,6 +178,12 @@ class AnswerFeedbackQuerySet(models.QuerySet["AnswerFeedback"]):
     def of(self, member: Member) -> "AnswerFeedbackQuerySet":
         """Return what the member said themselves. Nobody else sees who said what."""
         return self.filter(reader=member.user, answer__in=_rows("Answer").visible_to(member))
+
+    def reasons_for(self, answer: "Answer") -> list[tuple[str, int]]:
+        """Return what readers found wrong with an answer, in words, and how many each; for staff, without who."""
+        rows = self.filter(answer=answer).exclude(reason="").order_by().values("reason").annotate(count=Count("pk"))
+        labels = dict(self.model._meta.get_field("reason").flatchoices)
+        return [(labels[row["reason"]], row["count"]) for row in rows.order_by("-count", "reason")]
 
 
 class CalibrationQuerySet(models.QuerySet["Calibration"]):

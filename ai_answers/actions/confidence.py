@@ -29,9 +29,7 @@ def calibration_for(course: Course) -> Calibration | None:
 def probability_of(found: dict[str, float], calibration: Calibration | None) -> float:
     """Return the probability that staff would endorse an answer with these features."""
     method = calibration.method if calibration else CalibrationMethod.PRIOR
-    return confidence.probability(
-        confidence.score(found), method, calibration.parameters if calibration else {}
-    )
+    return confidence.probability(confidence.score(found), method, calibration.parameters if calibration else {})
 
 
 def refit_course(*, by: Member) -> Calibration:
@@ -53,7 +51,9 @@ def refit_all() -> int:
     """Fit every institution and course with enough judgements; return how many were fitted. Safe to run again."""
     count = 0
     for institution in Institution.objects.order_by("pk"):
-        courses = Course.objects.filter(institution=institution, pk__in=Answer.objects.judged().values("thread__course"))
+        courses = Course.objects.filter(
+            institution=institution, pk__in=Answer.objects.judged().values("thread__course")
+        )
         for course in [None, *courses.order_by("pk")]:
             count += _fit(institution, course) is not None
     return count
