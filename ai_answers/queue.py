@@ -25,7 +25,10 @@ _WANTS_PERSON = Exists(
         # Staff have replied since.
         Exists(
             Post.objects.filter(
-                thread=OuterRef("answer__thread"), is_by_staff=True, deleted_at=None, created_at__gt=OuterRef("created_at")
+                thread=OuterRef("answer__thread"),
+                is_by_staff=True,
+                deleted_at=None,
+                created_at__gt=OuterRef("created_at"),
             )
         )
     )

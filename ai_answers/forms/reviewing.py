@@ -6,11 +6,11 @@ from typing import Any
 
 from django import forms
 
+from accounts.access import Refused
 from accounts.forms import HiddenText
 from ai_answers.actions import REVIEW_ACTS, check_markers, withdrawing
 from ai_answers.actions.reviewing import Act
 from ai_answers.models import STAFF_REASONS, AnswerMode, CourseAI, EngineName, FeedbackReason, WithdrawalReason
-from accounts.access import Refused
 from forum.forms import PlainText
 from forum.models import MAX_BODY
 
@@ -57,7 +57,10 @@ class FeedbackForm(forms.Form):
     """Whether an answer helps; if not, why. No value of `helpful` takes it back."""
 
     helpful = forms.TypedChoiceField(
-        choices=[("1", "Helpful"), ("0", "Not helpful")], coerce=lambda value: value == "1", required=False, empty_value=None
+        choices=[("1", "Helpful"), ("0", "Not helpful")],
+        coerce=lambda value: value == "1",
+        required=False,
+        empty_value=None,
     )
     reason = forms.ChoiceField(
         label="What is wrong with it?",

@@ -11,8 +11,8 @@ from accounts.decorators import login_required
 from ai_answers import actions
 from ai_answers.forms import ReviewForm
 from ai_answers.models import Answer, AnswerStatus
-from ai_answers.queue import needing_people, reasons_of, with_needs
 from ai_answers.querysets import AnswerQuerySet
+from ai_answers.queue import needing_people, reasons_of, with_needs
 from forum.models import Status
 
 SHOWS = {

@@ -14,8 +14,8 @@ from django.utils.safestring import SafeString, mark_safe
 from accounts.access import Member
 from accounts.models import User
 from forum import access
-from forum.places import Place, places
 from forum.models import Byline, Draft, Post, StaffNote, Thread, Writing
+from forum.places import Place, places
 from quokkaq.lib.markdown import render
 
 register = template.Library()

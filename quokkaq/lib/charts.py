@@ -25,7 +25,7 @@ _LAYOUT = Style(label_font_size=TEXT, major_label_font_size=TEXT, value_font_siz
 _ELEMENTS = {"svg", "g", "rect", "path", "circle", "text"}
 _ATTRIBUTES = {"x", "y", "width", "height", "rx", "ry", "cx", "cy", "r", "d", "transform", "viewBox"}
 # Layers for a script that shows values under the pointer.
-_LEFT_OUT = {"plot overlay", "plot text-overlay", "plot tooltip-overlay"}
+_LEFT_OUT = {"plot text-overlay", "plot tooltip-overlay"}
 _IDLE = {"reactive", "tooltip-trigger"}
 _STEPS = 5
 
@@ -65,7 +65,11 @@ def curve(key: str, *, title: str, description: str, points: Sequence[tuple[floa
     """Return points from 0 to 100 both ways, joined by a line, beside the diagonal they would stand on."""
     ticks = list(range(0, 101, 20))
     chart = pygal.XY(
-        **_options(height=320), range=(0, 100), xrange=(0, 100), y_labels=ticks, value_formatter=lambda value: f"{value:.0f}"
+        **_options(height=320),
+        range=(0, 100),
+        xrange=(0, 100),
+        y_labels=ticks,
+        value_formatter=lambda value: f"{value:.0f}",
     )
     chart.add("", [(0, 0), (100, 100)], show_dots=False)
     chart.add("", list(points), dots_size=6)
