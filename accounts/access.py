@@ -124,6 +124,7 @@ def require_staff(member: Member) -> None:
 SET_UP: dict[str, frozenset[Role]] = {
     "settings": frozenset({Role.INSTRUCTOR}),  # name, policies, archive
     "people": frozenset({Role.INSTRUCTOR}),  # who is in the course, as what
+    "ai": frozenset({Role.INSTRUCTOR}),  # what the machine may do
     "sections": frozenset({Role.TA, Role.INSTRUCTOR}),
     "assignments": frozenset({Role.TA, Role.INSTRUCTOR}),
     "tags": frozenset({Role.TA, Role.INSTRUCTOR}),

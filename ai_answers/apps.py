@@ -10,15 +10,20 @@ class AiAnswersConfig(AppConfig):
     def ready(self) -> None:
         from ai_answers import finding, receivers  # noqa: F401 (receivers connect themselves)
         from ai_answers.insights import MACHINE_ANSWERS
-        from ai_answers.queue import given_up
+        from ai_answers.queue import given_up, to_review
         from ai_answers.views import answer_panel
         from forum.insights.sources import register_machine_answers
         from forum.panels import register_thread_panel
+        from forum.places import Bar, Place, register_place
         from forum.queue import register_queue_source
         from forum.search import register_source
 
         register_thread_panel(answer_panel)
         register_queue_source(given_up)
+        register_queue_source(to_review)
+        register_place(Place(Bar.QUEUE, "answers", "AI answers", "ai_answers:review", for_staff=True))
+        register_place(Place(Bar.SET_UP, "ai", "AI", "ai_answers:course-ai", for_staff=True))
+        register_place(Place(Bar.SET_UP, "confidence", "AI confidence", "ai_answers:confidence", for_staff=True))
         register_source("answers", finding.rank_answers, finding.fill_answers)
         register_source("materials", finding.rank_materials, finding.fill_materials)
         register_machine_answers(MACHINE_ANSWERS)

@@ -4,16 +4,19 @@ from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.db import models
-from django.db.models import F, Prefetch, Q
+from django.db.models import Case, Count, Exists, F, OuterRef, Prefetch, Q, Value, When
 from django.db.models.functions import Substr
+from django.utils import timezone
 
 from accounts.access import Member
-from accounts.models import User
+from accounts.models import Course, User
 from forum.models import Post, Thread
 
 if TYPE_CHECKING:
     from ai_answers.models import (
         Answer,
+        AnswerFeedback,
+        Calibration,
         Citation,
         Conversation,
         Disclosure,
@@ -26,6 +29,11 @@ if TYPE_CHECKING:
         PassageVector,
         SummaryPoint,
     )
+
+
+# Up to this distance (0-1), an edit leaves an answer the machine's own; so many must find it unhelpful to count.
+LITTLE_CHANGED = 0.25
+MIN_UNHELPFUL = 2
 
 
 def _rows(model: str) -> Any:
@@ -100,6 +108,45 @@ class AnswerQuerySet(models.QuerySet["Answer"]):
         """Return the answers that whoever may read the thread may read."""
         return self.filter(status__in=("published", "endorsed", "edited"))
 
+    def history(self, member: Member, thread: Thread) -> "AnswerQuerySet":
+        """Return every answer the thread had, newest first, to staff who may read it."""
+        if not member.is_staff:
+            return self.none()
+        return self.filter(thread=thread, thread__in=Thread.objects.visible_to(member)).order_by("-queued_at", "-pk")
+
+    def citing(self, material: "Material") -> "AnswerQuerySet":
+        """Return the answers that stand or may come to stand, and quote a version of the material."""
+        quotations = _rows("Citation").filter(answer=OuterRef("pk"), version__material=material)
+        return self.current().filter(status__in=("draft", "published", "endorsed", "edited")).filter(Exists(quotations))
+
+    def under_no_embargo(self) -> "AnswerQuerySet":
+        """Return the answers to threads whose assignment may be solved in public now, or that are about none."""
+        until = "thread__assignment__embargo_until"
+        return self.filter(Q(**{until: None}) | Q(**{f"{until}__lte": timezone.now()}))
+
+    def judged(self) -> "AnswerQuerySet":
+        """Return the answers people have judged, with `was_good`. The first of these that is true counts:
+
+        withdrawn by staff: bad; endorsed: good; edited: good when little changed; most who said so found it unhelpful: bad.
+        What nobody judged, and what fell with its source, says nothing.
+        """
+        bad_reasons = ("staff", "wrong", "off_topic", "solution")
+        withdrawn = Q(withdrawal_reason__in=bad_reasons)
+        edited = Q(edit_distance__isnull=False)
+        unhelpful = Q(unhelpful_count__gte=MIN_UNHELPFUL, unhelpful_count__gt=F("helpful_count"))
+        return (
+            self.exclude(features={})
+            .filter(withdrawn | Q(endorsement_count__gt=0) | edited | unhelpful)
+            .annotate(  # type: ignore[no-redef]  # declared on the model
+                was_good=Case(
+                    When(withdrawn, then=Value(False)),
+                    When(endorsement_count__gt=0, then=Value(True)),
+                    When(edited, then=Q(edit_distance__lte=LITTLE_CHANGED)),
+                    default=Value(False),
+                )
+            )
+        )
+
     def with_citations(self) -> "AnswerQuerySet":
         """Load citations with their source and endorsements with their names: two more queries at any number."""
         endorsements = _rows("AnswerEndorsement").select_related("endorser")
@@ -110,9 +157,10 @@ class AnswerQuerySet(models.QuerySet["Answer"]):
 
 class CitationQuerySet(models.QuerySet["Citation"]):
     def visible_to(self, member: Member) -> "CitationQuerySet":
-        """Return the quotations of answers to threads the member may read, and of their own conversations."""
+        """Return the quotations of answers the member may read, and of their own conversations."""
+        answers = _rows("Answer").visible_to(member)
         return self.filter(
-            Q(answer__in=_rows("Answer").visible_to(member))
+            Q(answer__in=answers if member.is_staff else answers.shown())
             | Q(message__conversation__in=_rows("Conversation").visible_to(member))
         )
 
@@ -124,6 +172,24 @@ class CitationQuerySet(models.QuerySet["Citation"]):
             .annotate(source_text=Substr("version__text", F("start") + 1, F("end") - F("start")))
             .order_by("number")
         )
+
+
+class AnswerFeedbackQuerySet(models.QuerySet["AnswerFeedback"]):
+    def of(self, member: Member) -> "AnswerFeedbackQuerySet":
+        """Return what the member said themselves. Nobody else sees who said what."""
+        return self.filter(reader=member.user, answer__in=_rows("Answer").visible_to(member))
+
+    def reasons_for(self, answer: "Answer") -> list[tuple[str, int]]:
+        """Return what readers found wrong with an answer, in words, and how many each; for staff, without who."""
+        rows = self.filter(answer=answer).exclude(reason="").order_by().values("reason").annotate(count=Count("pk"))
+        labels = dict(self.model._meta.get_field("reason").flatchoices)
+        return [(labels[row["reason"]], row["count"]) for row in rows.order_by("-count", "reason")]
+
+
+class CalibrationQuerySet(models.QuerySet["Calibration"]):
+    def for_course(self, course: Course) -> "CalibrationQuerySet":
+        """Return the calibrations that may count in a course: its own, and those of its whole institution."""
+        return self.filter(Q(course=course) | Q(course=None), institution=course.institution_id)
 
 
 class ModelCallQuerySet(models.QuerySet["ModelCall"]):

@@ -33,7 +33,7 @@ class Need(models.TextChoices):
     APPROVAL = "approval", "To approve"
     PRIVATE = "private", "Private"
     ANSWER = "answer", "Unanswered"
-    AI = "ai", "AI gave up"
+    AI = "ai", "AI answers"
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ def urgency(facts: Facts) -> Urgency:
     - the same question: 2 for each other person who has it, up to 40
     - the assignment is due: in 6 hours or less 40, in a day 30, in three days 15; after that, or past it, 0
     - viewed: 1 for every 10 people, up to 10
-    - what other parts add (the AI found no answer: 10; it failed: 15)
+    - what other parts add (the AI found no answer: 10; it failed: 15; its draft waits: 12; its answer lost its source: 10)
+    - what readers add (somebody asks for a person: 25; they find the AI's answer unhelpful: 15), and what the AI isn't sure of: 5
 
     So a flag comes before a question of five days, and a question of many before an old one of one person.
     """

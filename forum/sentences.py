@@ -111,6 +111,8 @@ def sentence(rows: Sequence[Notification], member: Member) -> Sentence:
             return Sentence(f"Your {thing} was accepted as the answer to", title)
         case NotificationKind.AI_ANSWER:
             return Sentence("There is an answer from the course materials to", title)
+        case NotificationKind.AI_WITHDRAWN:
+            return Sentence("The answer from the course materials was withdrawn in", title)
         case NotificationKind.ASSIGNED:
             return Sentence("assigned to you:", title, staff)
         case NotificationKind.FLAGGED:

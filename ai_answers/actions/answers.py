@@ -10,22 +10,25 @@ from django.db.models import Case, UUIDField, Value, When
 from django.utils import timezone
 from procrastinate.contrib.django import app
 
-from accounts.access import Member
+from accounts.access import Member, Refused
 from accounts.actions import audit
 from accounts.models import Role, User
-from ai_answers import access
+from ai_answers import access, confidence
 from ai_answers.actions.calls import consult
+from ai_answers.actions.confidence import calibration_for, probability_of
 from ai_answers.citations import Composition, check_claims
-from ai_answers.engines import Abstention, Engine, Request, Source, Task
+from ai_answers.engines import Abstention, Engine, ExtractiveEngine, Request, Source, Task
 from ai_answers.models import (
     PENDING,
     Answer,
     AnswerEndorsement,
+    AnswerMode,
     AnswerStatus,
     Citation,
+    CourseAI,
     Purpose,
 )
-from ai_answers.search import Question, retrieve
+from ai_answers.search import Question, Retrieval, retrieve
 from forum.actions import enqueue_telling, refresh_status
 from forum.models import NotificationKind, Thread
 from quokkaq.lib import request_id
@@ -40,8 +43,13 @@ _OPEN, _CLOSE = "\ue000", "\ue001"
 
 
 @transaction.atomic
-def request_answer(*, thread: Thread) -> Answer:
-    """Note that a thread wants an answer and enqueue the work, both or neither. Asking twice asks once."""
+def request_answer(*, thread: Thread) -> Answer | None:
+    """Note that a thread wants an answer and enqueue the work, both or neither. Asking twice asks once.
+
+    In a course where the machine is off, nothing happens, then or later.
+    """
+    if access.is_off(thread.course):
+        return None
     answer, created = Answer.objects.get_or_create(
         thread=thread, is_current=True, defaults={"institution_id": thread.institution_id}
     )
@@ -123,7 +131,8 @@ def generate_answer(answer_id: uuid.UUID, *, engine: Engine | None = None) -> No
     retrieval = retrieve(question, member=_reader(thread))
     passages = [scored.passage for scored in retrieval.passages]
     sources = [Source(passage.heading, passage.text) for passage in passages]
-    request = Request(Task.ANSWER, question, sources, retrieval=retrieval)
+    task = Task.HINT if answer.is_hint else Task.ANSWER
+    request = Request(task, question, sources, retrieval=retrieval)
     composition = Composition()
     with consult(
         request, course=thread.course, user=thread.author, purpose=Purpose.ANSWER, answer=answer, engine=engine
@@ -136,7 +145,21 @@ def generate_answer(answer_id: uuid.UUID, *, engine: Engine | None = None) -> No
                 composition.add(said, passages)
         if not abstained:
             check_claims(composition.claims)
-    _finish(answer_id, consultation.engine, None if abstained else composition)
+    if abstained:
+        _finish(answer_id, consultation.engine, None, {})
+    else:
+        _finish(answer_id, consultation.engine, composition, _features(retrieval, composition))
+
+
+def _features(retrieval: Retrieval, composition: Composition) -> dict[str, float]:
+    return confidence.features(
+        coverage=ExtractiveEngine().coverage(retrieval),
+        scores=[scored.score for scored in retrieval.passages],
+        statements=len(composition.paragraphs),
+        citations=len(composition.claims),
+        unsupported=composition.unsupported,
+        dropped=composition.dropped,
+    )
 
 
 def fail_answer(answer_id: uuid.UUID, error: BaseException) -> None:
@@ -157,26 +180,37 @@ def _reader(thread: Thread) -> Member:
 
 @transaction.atomic
 def _begin(answer_id: uuid.UUID) -> Answer | None:
-    """Mark the answer as being worked on; None when it is done, or gone."""
+    """Mark the answer as being worked on; None when it is done, gone, or not wanted any more."""
     answer = (
         Answer.objects.select_for_update(of=("self",), no_key=True)
-        .select_related("thread__course", "thread__author")
+        .select_related("thread__course", "thread__author", "thread__assignment")
         .filter(pk=answer_id)
         .first()
     )
     if answer is None or not answer.is_pending:
         return None
+    if access.is_off(answer.thread.course):
+        supersede(answer)
+        return None
+    assignment = answer.thread.assignment
     answer.status = AnswerStatus.GENERATING
     answer.attempts += 1
-    answer.save(update_fields=["status", "attempts"])
+    answer.is_hint = assignment is not None and assignment.is_embargoed
+    answer.save(update_fields=["status", "attempts", "is_hint"])
     return answer
 
 
 @transaction.atomic
-def _finish(answer_id: uuid.UUID, engine: Engine, composition: Composition | None) -> None:
-    """Store what the engine wrote (None: it abstained), unless another worker was faster."""
-    answer = Answer.objects.select_for_update(of=("self",), no_key=True).select_related("thread").get(pk=answer_id)
+def _finish(answer_id: uuid.UUID, engine: Engine, composition: Composition | None, features: dict[str, float]) -> None:
+    """Store what the engine wrote (None: it abstained), unless another worker was faster, or nobody wants it any more."""
+    answer = (
+        Answer.objects.select_for_update(of=("self",), no_key=True).select_related("thread__course").get(pk=answer_id)
+    )
     if not answer.is_pending:
+        return
+    policy = access.policy_of(answer.thread.course)
+    if policy.mode == AnswerMode.OFF:
+        supersede(answer)
         return
     answer.engine, answer.model, answer.prompt = engine.name, engine.model, engine.prompt
     answer.finished_at = timezone.now()
@@ -184,30 +218,48 @@ def _finish(answer_id: uuid.UUID, engine: Engine, composition: Composition | Non
     if composition is None:
         answer.status = AnswerStatus.ABSTAINED
     else:
-        answer.status = AnswerStatus.PUBLISHED
-        answer.body = composition.body
-        answer.body_html = render_answer(composition.body, len(composition.claims))
-        answer.unsupported_count, answer.dropped_count = composition.unsupported, composition.dropped
-        Citation.objects.bulk_create(
-            Citation(
-                institution_id=answer.institution_id,
-                answer=answer,
-                number=number,
-                version_id=claim.passage.version_id,
-                passage=claim.passage,
-                start=claim.start,
-                end=claim.end,
-                quote=claim.quote,
-            )
-            for number, claim in enumerate(composition.claims, start=1)
-        )
-        enqueue_telling(NotificationKind.AI_ANSWER, thread=answer.thread)
+        answer.calibration = calibration_for(answer.thread.course)
+        answer.features = features
+        answer.confidence = probability_of(features, answer.calibration)
+        answer.status = _status_for(policy, answer.confidence)
+        if answer.status != AnswerStatus.ABSTAINED:
+            _write(answer, composition)
+        if answer.status == AnswerStatus.PUBLISHED:
+            enqueue_telling(NotificationKind.AI_ANSWER, thread=answer.thread)
     answer.save(
         update_fields=[
             "status", "engine", "model", "prompt", "body", "body_html", "unsupported_count", "dropped_count",
-            "finished_at", "error_code",
+            "confidence", "features", "calibration", "finished_at", "error_code",
         ]
     )  # fmt: skip
+
+
+def _status_for(policy: CourseAI, probability: float) -> AnswerStatus:
+    """Return what becomes of an answer that staff would endorse with this probability."""
+    if probability < policy.draft_from:
+        return AnswerStatus.ABSTAINED
+    if policy.mode == AnswerMode.DRAFT or probability < policy.publish_from:
+        return AnswerStatus.DRAFT
+    return AnswerStatus.PUBLISHED
+
+
+def _write(answer: Answer, composition: Composition) -> None:
+    answer.body = composition.body
+    answer.body_html = render_answer(composition.body, len(composition.claims))
+    answer.unsupported_count, answer.dropped_count = composition.unsupported, composition.dropped
+    Citation.objects.bulk_create(
+        Citation(
+            institution_id=answer.institution_id,
+            answer=answer,
+            number=number,
+            version_id=claim.passage.version_id,
+            passage=claim.passage,
+            start=claim.start,
+            end=claim.end,
+            quote=claim.quote,
+        )
+        for number, claim in enumerate(composition.claims, start=1)
+    )
 
 
 def render_answer(body: str, count: int) -> str:
@@ -225,27 +277,36 @@ def render_answer(body: str, count: int) -> str:
     return re.sub(f"{_OPEN}(\\d+){_CLOSE}", link, html)
 
 
+def cited_numbers(body: str) -> set[int]:
+    """Return the numbers of the quotations that the markers of an answer's Markdown point at."""
+    return {int(number) for number in _MARKER.findall(body)}
+
+
+def supersede(answer: Answer) -> None:
+    """Let a locked answer make room for another one. Names under it go: they stood for what isn't shown any more."""
+    AnswerEndorsement.objects.filter(answer=answer).delete()
+    answer.status, answer.is_current = AnswerStatus.SUPERSEDED, None
+    answer.save(update_fields=["status", "is_current"])
+
+
+def lock_answer(answer: Answer) -> Answer:
+    """Return the answer as it is now, with its thread and course, locked until the end of the transaction."""
+    rows = Answer.objects.select_for_update(of=("self",), no_key=True)
+    return rows.select_related("thread__course").get(pk=answer.pk)
+
+
 @transaction.atomic
-def set_answer_endorsement(*, by: Member, answer: Answer, on: bool) -> None:
-    """Put one's name as staff under an answer of the machine, or take it away."""
-    answer = Answer.objects.select_for_update(of=("self",), no_key=True).select_related("thread").get(pk=answer.pk)
-    if not access.may_endorse(by, answer):
+def regenerate_answer(*, by: Member | None, answer: Answer) -> None:
+    """Have another answer written in place of this one, which stays in the history. `by` is None for the machine itself.
+
+    Raises `Refused` while the machine is off in the course.
+    """
+    answer = lock_answer(answer)
+    if by is not None and not access.may_regenerate(by, answer):
         raise PermissionDenied
-    if on:
-        _, created = AnswerEndorsement.objects.get_or_create(
-            answer=answer, endorser=by.user, defaults={"institution_id": answer.institution_id, "role": by.role}
-        )
-        if created:
-            audit("answer.endorsed", answer, by=by.user, course=by.course)
-    else:
-        gone, _ = AnswerEndorsement.objects.filter(answer=answer, endorser=by.user).delete()
-        if gone:
-            audit("answer.unendorsed", answer, by=by.user, course=by.course)
-    if AnswerEndorsement.objects.filter(answer=answer).exists():
-        status = AnswerStatus.ENDORSED
-    else:
-        status = AnswerStatus.EDITED if answer.edited_at else AnswerStatus.PUBLISHED
-    if status != answer.status:
-        answer.status = status
-        answer.save(update_fields=["status"])
+    if access.is_off(answer.thread.course):
+        raise Refused("The AI is switched off in this course.")
+    supersede(answer)
+    audit("answer.regenerated", answer, by=by.user if by else None, course=answer.thread.course)
     refresh_status(answer.thread)
+    request_answer(thread=answer.thread)

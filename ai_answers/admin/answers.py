@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from accounts.admin import ReadOnlyAdmin, ScopedRelatedFilter
 from accounts.models import Course, CourseStatus, User
 from ai_answers import actions
-from ai_answers.models import Answer, AnswerEndorsement, Citation
+from ai_answers.models import Answer, AnswerEndorsement, AnswerFeedback, AnswerStatus, Citation, WithdrawalReason
 from forum.admin import ModeratedAdmin
 
 
@@ -41,19 +41,24 @@ class CitationInline(admin.TabularInline[Citation, Answer]):
 class AnswerAdmin(ModeratedAdmin[Answer]):
     course_paths = ("thread__course",)
     fields = (
-        "thread", "status", "engine", "attempts", "error_code", "queued_at", "finished_at", "endorsement_count", "body",
+        "thread", "is_current", "status", "is_hint", "engine", "model", "prompt", "attempts", "error_code", "queued_at",
+        "finished_at", "confidence", "features", "calibration", "unsupported_count", "dropped_count",
+        "endorsement_count", "helpful_count", "unhelpful_count", "edited_by", "edited_at", "edit_distance",
+        "withdrawn_by", "withdrawn_at", "withdrawal_reason", "body", "original_body",
     )  # fmt: skip
-    raw_id_fields = ("thread",)
+    raw_id_fields = ("thread", "calibration", "edited_by", "withdrawn_by")
     inlines = (CitationInline,)
     list_display = (
-        "thread", "course", "status", "engine", "attempts", "error_code", "endorsement_count", "queued_at",
-        "finished_at",
+        "thread", "course", "status", "is_hint", "engine", "confidence", "attempts", "error_code", "endorsement_count",
+        "helpful_count", "unhelpful_count", "queued_at", "finished_at",
     )  # fmt: skip
-    list_filter = ("status", "engine", "error_code", ("thread__course", ScopedRelatedFilter))
-    list_select_related = ("thread__course",)
+    list_filter = (
+        "status", "is_hint", "engine", "withdrawal_reason", "error_code", ("thread__course", ScopedRelatedFilter),
+    )  # fmt: skip
+    list_select_related = ("thread__course", "edited_by", "withdrawn_by", "calibration")
     search_fields = ("thread__title", "body", "error_code")
     date_hierarchy = "queued_at"
-    actions = ("endorse", "unendorse")
+    actions = ("endorse", "unendorse", "publish", "withdraw", "regenerate")
 
     @admin.display(description="course", ordering="thread__course__code")
     def course(self, row: Answer) -> Course:
@@ -66,8 +71,10 @@ class AnswerAdmin(ModeratedAdmin[Answer]):
         return f"The answer to {row.thread}"
 
     def why_refused(self, reader: User, row: Answer, done: str) -> str:
-        if row.thread.course.status == CourseStatus.ACTIVE and not row.is_shown:
-            return "it isn't published."
+        if row.thread.course.status == CourseStatus.ACTIVE and done == "published":
+            return "it isn't a draft."
+        if row.thread.course.status == CourseStatus.ACTIVE and not row.is_shown and row.status != AnswerStatus.DRAFT:
+            return "it isn't published, nor a draft."
         return super().why_refused(reader, row, done)
 
     @admin.action(description="Endorse", permissions=["moderate"])
@@ -81,6 +88,39 @@ class AnswerAdmin(ModeratedAdmin[Answer]):
         self.apply(
             request, queryset, lambda by, row: actions.set_answer_endorsement(by=by, answer=row, on=False), "unendorsed"
         )
+
+    @admin.action(description="Publish drafts, without endorsing them", permissions=["moderate"])
+    def publish(self, request: HttpRequest, queryset: QuerySet[Answer]) -> None:
+        self.apply(request, queryset, lambda by, row: actions.publish_answer(by=by, answer=row), "published")
+
+    @admin.action(description="Withdraw", permissions=["moderate"])
+    def withdraw(self, request: HttpRequest, queryset: QuerySet[Answer]) -> None:
+        reason = WithdrawalReason.STAFF
+        self.apply(
+            request, queryset, lambda by, row: actions.withdraw_answer(by=by, answer=row, reason=reason), "withdrawn"
+        )
+
+    @admin.action(description="Have it written anew", permissions=["moderate"])
+    def regenerate(self, request: HttpRequest, queryset: QuerySet[Answer]) -> None:
+        self.apply(request, queryset, lambda by, row: actions.regenerate_answer(by=by, answer=row), "asked for again")
+
+
+@admin.register(AnswerFeedback)
+class AnswerFeedbackAdmin(ReadOnlyAdmin[AnswerFeedback]):
+    """What readers say. Who said it stands on no page, so it doesn't stand here."""
+
+    course_paths = ("answer__thread__course",)
+    fields = ("answer", "is_helpful", "reason", "comment", "wants_person", "created_at")
+    raw_id_fields = ("answer",)
+    list_display = ("thread", "is_helpful", "reason", "wants_person", "created_at")
+    list_filter = ("is_helpful", "reason", "wants_person", ("answer__thread__course", ScopedRelatedFilter))
+    list_select_related = ("answer__thread__course",)
+    search_fields = ("answer__thread__title", "comment")
+    date_hierarchy = "created_at"
+
+    @admin.display(description="answer to")
+    def thread(self, row: AnswerFeedback) -> str:
+        return str(row.answer.thread)
 
 
 @admin.register(AnswerEndorsement)

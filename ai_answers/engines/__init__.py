@@ -23,6 +23,7 @@ def default_engine() -> Engine:
 __all__ = [
     "Abstention",
     "Engine",
+    "ExtractiveEngine",
     "Quote",
     "Request",
     "Source",

@@ -7,9 +7,10 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from accounts.models import Role, Tenanted, User, one_of
+from ai_answers.confidence import MEANING, Level, level
 from ai_answers.models.confidence import Calibration
 from ai_answers.models.materials import MaterialVersion, Passage, source_url
-from ai_answers.querysets import AnswerQuerySet, CitationQuerySet
+from ai_answers.querysets import AnswerFeedbackQuerySet, AnswerQuerySet, CitationQuerySet
 from forum.models import Thread
 
 
@@ -57,9 +58,19 @@ NEXT: dict[AnswerStatus, tuple[AnswerStatus, ...]] = {
 
 class WithdrawalReason(models.TextChoices):
     NONE = "", "not withdrawn"
-    STAFF = "staff", "Withdrawn by staff"
+    STAFF = "staff", "Staff took it back"
+    WRONG = "wrong", "It was wrong"
+    OFF_TOPIC = "off_topic", "It answered something else"
+    SOLUTION = "solution", "It gave away too much of an assignment"
     SOURCE_CHANGED = "source_changed", "A source no longer says what it quoted"
     SOURCE_DELETED = "source_deleted", "A source was removed"
+
+
+# What a member of staff may give as theirs. All of them say that the answer was no good.
+STAFF_REASONS = (
+    WithdrawalReason.WRONG, WithdrawalReason.OFF_TOPIC, WithdrawalReason.SOLUTION, WithdrawalReason.STAFF,
+)  # fmt: skip
+SOURCE_REASONS = (WithdrawalReason.SOURCE_CHANGED, WithdrawalReason.SOURCE_DELETED)
 
 
 class Answer(Tenanted):
@@ -107,6 +118,9 @@ class Answer(Tenanted):
 
     objects = AnswerQuerySet.as_manager()
 
+    # Set by `judged()`.
+    was_good: bool
+
     class Meta:
         ordering = ["-queued_at", "-id"]
         constraints = [
@@ -149,6 +163,16 @@ class Answer(Tenanted):
     def is_shown(self) -> bool:
         """True when whoever may read the thread may read it."""
         return self.status in SHOWN
+
+    @property
+    def level(self) -> Level | None:
+        """High, medium or low; None where there is no probability."""
+        return None if self.confidence is None else level(self.confidence)
+
+    @property
+    def meaning(self) -> str:
+        """Say what the level means, in half a sentence."""
+        return MEANING[self.level] if self.level else ""
 
 
 class Citation(Tenanted):
@@ -231,6 +255,8 @@ class AnswerFeedback(Tenanted):
     comment = models.CharField(max_length=500, blank=True)
     wants_person = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = AnswerFeedbackQuerySet.as_manager()
 
     class Meta:
         ordering = ["-created_at", "-id"]

@@ -4,6 +4,7 @@ from django.db import models
 from django.utils import timezone
 
 from accounts.models import Course, Tenanted, one_of
+from ai_answers.querysets import CalibrationQuerySet
 
 
 class CalibrationMethod(models.TextChoices):
@@ -27,6 +28,8 @@ class Calibration(Tenanted):
     brier = models.FloatField(null=True, blank=True)
     calibration_error = models.FloatField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = CalibrationQuerySet.as_manager()
 
     class Meta:
         ordering = ["-created_at", "-id"]

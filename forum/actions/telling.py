@@ -37,7 +37,7 @@ TELL_TASK = "forum.tell"
 # Staff do these openly. Of everything else, who did it may be somebody who hides.
 _NAMED = (NotificationKind.ENDORSEMENT, NotificationKind.ASSIGNED, NotificationKind.DECISION)
 # What may happen to the same text again, and is told again.
-_REPEATED = (*STAFF_KINDS, NotificationKind.DECISION)
+_REPEATED = (*STAFF_KINDS, NotificationKind.DECISION, NotificationKind.AI_ANSWER, NotificationKind.AI_WITHDRAWN)
 _DIGEST_HOUR = time(7)
 
 # Whether it stands in the inbox, and when it is mailed.
@@ -66,7 +66,7 @@ def enqueue_telling(
         thread: where it happened.
         post: what it is about; None when it is the thread's own text.
         actor: the member of staff who did it openly; they aren't told. Never somebody who may hide.
-        to: the member of staff to tell, for `ASSIGNED`.
+        to: the member of staff to tell, for `ASSIGNED` and, besides the asker, `AI_WITHDRAWN`.
     """
     # Ids only, and never of somebody who may hide: operators see what tasks are called with.
     app.configure_task(TELL_TASK, queue="telling").defer(
@@ -154,6 +154,8 @@ def _people(kind: NotificationKind, thread: Thread, post: Post | None, to_id: uu
             return people.filter(Exists(called))
         case NotificationKind.AI_ANSWER:
             return people.filter(Q(user=thread.author_id) | Exists(follow))
+        case NotificationKind.AI_WITHDRAWN:
+            return people.filter(user=to_id or thread.author_id)
         case NotificationKind.ENDORSEMENT | NotificationKind.ACCEPTED | NotificationKind.DECISION:
             return people.filter(user=post.author_id if post else thread.author_id)
         case NotificationKind.FLAGGED | NotificationKind.PENDING:

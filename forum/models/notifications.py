@@ -17,6 +17,7 @@ class NotificationKind(models.TextChoices):
     ACCEPTED = "accepted", "My answer is accepted"
     ANNOUNCEMENT = "announcement", "Announcements"
     AI_ANSWER = "ai_answer", "The answer from the materials is ready"
+    AI_WITHDRAWN = "ai_withdrawn", "An answer from the materials is withdrawn"
     DECISION = "decision", "Staff decide about what I wrote"
     ASSIGNED = "assigned", "A question is assigned to me (staff)"
     FLAGGED = "flagged", "Somebody flags a text (staff)"

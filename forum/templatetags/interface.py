@@ -15,6 +15,7 @@ from accounts.access import Member
 from accounts.models import User
 from forum import access
 from forum.models import Byline, Draft, Post, StaffNote, Thread, Writing
+from forum.places import Place, places
 from quokkaq.lib.markdown import render
 
 register = template.Library()
@@ -51,6 +52,12 @@ def ago(when: datetime) -> SafeString:
     return format_html(
         '<time datetime="{}" title="{}">{}</time>', when.isoformat(), f"{local.day} {local:%B %Y, %H:%M %Z}", text
     )
+
+
+@register.simple_tag(name="places")
+def places_in(bar: str, member: Member) -> list[Place]:
+    """Return the links other apps have put into a bar of the navigation."""
+    return places(bar, member)
 
 
 @register.simple_tag

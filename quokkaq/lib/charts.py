@@ -25,7 +25,7 @@ _LAYOUT = Style(label_font_size=TEXT, major_label_font_size=TEXT, value_font_siz
 _ELEMENTS = {"svg", "g", "rect", "path", "circle", "text"}
 _ATTRIBUTES = {"x", "y", "width", "height", "rx", "ry", "cx", "cy", "r", "d", "transform", "viewBox"}
 # Layers for a script that shows values under the pointer.
-_LEFT_OUT = {"plot overlay", "plot text-overlay", "plot tooltip-overlay"}
+_LEFT_OUT = {"plot text-overlay", "plot tooltip-overlay"}
 _IDLE = {"reactive", "tooltip-trigger"}
 _STEPS = 5
 
@@ -61,6 +61,22 @@ def dots(key: str, *, title: str, description: str, labels: Sequence[str], serie
     return _drawn(chart, key, title, description, labels, series)
 
 
+def curve(key: str, *, title: str, description: str, points: Sequence[tuple[float, float]]) -> SafeString:
+    """Return points from 0 to 100 both ways, joined by a line, beside the diagonal they would stand on."""
+    ticks = list(range(0, 101, 20))
+    chart = pygal.XY(
+        **_options(height=320),
+        range=(0, 100),
+        xrange=(0, 100),
+        y_labels=ticks,
+        value_formatter=lambda value: f"{value:.0f}",
+    )
+    chart.add("", [(0, 0), (100, 100)], show_dots=False)
+    chart.add("", list(points), dots_size=6)
+    chart.x_labels = ticks
+    return _finished(chart, key, title, description)
+
+
 def _options(height: int) -> dict[str, Any]:
     return {
         "width": WIDTH, "height": height, "margin": 8, "style": _LAYOUT, "css": [], "js": [],
@@ -81,6 +97,10 @@ def _drawn(
     chart.x_labels = list(labels)
     for row in series:
         chart.add(row.name, list(row.values))
+    return _finished(chart, key, title, description)
+
+
+def _finished(chart: Any, key: str, title: str, description: str) -> SafeString:
     drawing = _kept(chart.render_tree())
     drawing.set("class", "chart")
     drawing.set("role", "img")

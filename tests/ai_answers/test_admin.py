@@ -16,9 +16,12 @@ from ai_answers.actions import import_material, set_answer_endorsement
 from ai_answers.models import (
     Answer,
     AnswerEndorsement,
+    AnswerFeedback,
     AnswerStatus,
+    Calibration,
     CallOutcome,
     Citation,
+    CourseAI,
     Material,
     MaterialFormat,
     MaterialKind,
@@ -31,7 +34,10 @@ from forum.models import Anonymity, Thread
 from tests import factories
 
 pytestmark = pytest.mark.django_db
-MODELS = (Material, MaterialVersion, Passage, Answer, AnswerEndorsement, Citation, ModelCall)
+MODELS = (
+    Material, MaterialVersion, Passage, Answer, AnswerEndorsement, AnswerFeedback, Calibration, Citation, CourseAI,
+    ModelCall,
+)  # fmt: skip
 TEXT = "A closure remembers the variables of the function around it. It keeps them alive after that function returned."
 
 
@@ -73,26 +79,31 @@ class World:
             anonymity=Anonymity.ALL if asker else Anonymity.NAMED,
         )
         thread = forum_actions.start_thread(by=asker or staff, draft=draft, form_key=uuid.uuid4())
-        return factories.put_answer(thread, status, body="A closure remembers [1]", engine="extractive")
+        answer = factories.put_answer(thread, status, body="A closure remembers [1]", engine="extractive")
+        version = import_material(
+            by=staff, title=f"Reading {uuid.uuid4().hex}", kind=MaterialKind.READING, format=MaterialFormat.TEXT,
+            text=TEXT,
+        )  # fmt: skip
+        Citation.objects.create(
+            institution=answer.institution, answer=answer, number=1, version=version,
+            passage=version.passages.all()[0], start=0, end=9, quote=TEXT[:9],
+        )  # fmt: skip
+        return answer
 
     def fill(self, staff: Member, count: int = 1, asker: Member | None = None) -> None:
         """Make `count` rows of every model in the course of `staff`."""
         for _ in range(count):
-            version = import_material(
-                by=staff, title=f"Reading {uuid.uuid4().hex}", kind=MaterialKind.READING, format=MaterialFormat.TEXT,
-                text=TEXT,
-            )  # fmt: skip
-            passage = version.passages.all()[0]
             answer = self.answer(staff, asker=asker)
-            Citation.objects.create(
-                institution=answer.institution, answer=answer, number=1, version=version, passage=passage,
-                start=0, end=9, quote=TEXT[:9],
-            )  # fmt: skip
             ModelCall.objects.create(
                 institution=answer.institution, answer=answer, course=answer.thread.course, engine="extractive",
                 outcome=CallOutcome.ANSWERED,
             )  # fmt: skip
             set_answer_endorsement(by=staff, answer=answer, on=True)
+            AnswerFeedback.objects.create(
+                institution=answer.institution, answer=answer, reader=self.sam.user, is_helpful=True, comment="a"
+            )
+            CourseAI.objects.get_or_create(institution=answer.institution, course=staff.course)
+            Calibration.objects.create(institution=answer.institution, course=staff.course, method="platt", judged=50)
 
 
 @pytest.fixture
@@ -222,7 +233,7 @@ def test_one_refused_answer_undoes_the_others(world: World) -> None:
     good, failed = world.answer(world.ada), world.answer(world.ada, AnswerStatus.FAILED)
     said = bulk(browser(world.ada), "endorse", good, failed)
     assert said.startswith("Nothing was changed. The answer to #2 ")
-    assert "it isn't published" in said
+    assert "it isn't published, nor a draft" in said
     assert not AnswerEndorsement.objects.exists()
     assert not AuditEvent.objects.filter(verb="answer.endorsed").exists()
 
@@ -247,3 +258,14 @@ def test_askers_cant_be_found_by_filtering(world: World) -> None:
         assert client.get(f"{list_url(Answer)}?{lookup}").status_code == 400
     assert client.get(f"{list_url(Answer)}?status__exact=published&engine=extractive").status_code == 200
     assert not Thread.objects.exists()
+
+
+def test_drafts_are_published_withdrawn_and_written_anew_in_bulk(world: World) -> None:
+    client = browser(world.ada)
+    answers = [world.answer(world.ada, AnswerStatus.DRAFT) for _ in range(2)]
+    assert bulk(client, "publish", *answers) == "2 answers published."
+    assert "it isn't a draft" in bulk(client, "publish", *answers)
+    assert bulk(client, "withdraw", *answers) == "2 answers withdrawn."
+    assert set(Answer.objects.values_list("status", "withdrawal_reason")) == {("withdrawn", "staff")}
+    assert bulk(client, "regenerate", *answers) == "2 answers asked for again."
+    assert sorted(Answer.objects.values_list("status", flat=True)) == ["queued", "queued", "superseded", "superseded"]

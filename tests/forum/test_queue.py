@@ -84,7 +84,7 @@ def test_a_deadline_that_has_passed_or_is_far_presses_nobody(due: object) -> Non
 
 def test_the_page_shows_the_formula_the_code_documents(world: World, signed_in: SignIn) -> None:
     page = signed_in(world.user("tim")).get(QUEUE)
-    assert len(page.context["formula"]) == 9
+    assert len(page.context["formula"]) == 10
     assert "flagged: 60, and 10 for each further flag, up to 100" in page.content.decode()
     assert "Nothing waits" in page.content.decode()
 
@@ -143,8 +143,8 @@ def test_a_flag_on_a_reply_counts_while_the_reply_is_there(sam: Member, noor: Me
 
 def test_what_the_machine_gave_up_on_says_so(sam: Member, noor: Member, tim: Member) -> None:
     abstained, failed = factories.make_thread(sam, "Abstained"), factories.make_thread(sam, "Failed")
-    Answer.objects.filter(thread=abstained).update(status="abstained")
-    Answer.objects.filter(thread=failed).update(status="failed")
+    factories.put_answer(abstained, "abstained")
+    factories.put_answer(failed, "failed")
     assert "the AI found no answer in the materials +10" in reasons(tim, abstained)
     assert "the AI failed to answer +15" in reasons(tim, failed)
     factories.make_post(noor, failed)

@@ -129,6 +129,17 @@ POLICIES = {
     "ai_answers:answer": COURSE,
     "ai_answers:endorse-answer": STAFF,
     "ai_answers:retry-answer": COURSE,
+    "ai_answers:publish-answer": STAFF,
+    "ai_answers:edit-answer": STAFF,
+    "ai_answers:withdraw-answer": STAFF,
+    "ai_answers:regenerate-answer": STAFF,
+    "ai_answers:answer-history": STAFF,
+    "ai_answers:answer-feedback": COURSE,
+    "ai_answers:ask-person": COURSE,
+    "ai_answers:review": STAFF,
+    "ai_answers:course-ai": STAFF,
+    "ai_answers:confidence": STAFF,
+    "ai_answers:refit": STAFF,
     "ai_answers:materials": COURSE,
     "ai_answers:material": COURSE,
     "ai_answers:add-material": STAFF,
@@ -138,8 +149,11 @@ POLICIES = {
 # Belongs to one persona: also to other members it is nothing.
 OWN_ONLY = {"forum:delete-view": "sam", "forum:delete-note": "tim"}
 # TAs may look at the course's set-up and not change these.
-INSTRUCTORS_ONLY = {"forum:add-people", "forum:archive-course", "forum:open-posting"}
-POST_ONLY_FOR_STAFF = {"forum:pin-thread", "forum:lock-thread", "forum:endorse-post", "ai_answers:endorse-answer"}
+INSTRUCTORS_ONLY = {"forum:add-people", "forum:archive-course", "forum:open-posting", "ai_answers:refit"}
+POST_ONLY_FOR_STAFF = {
+    "forum:pin-thread", "forum:lock-thread", "forum:endorse-post", "ai_answers:endorse-answer",
+    "ai_answers:publish-answer", "ai_answers:regenerate-answer", "ai_answers:refit",
+}  # fmt: skip
 
 
 def routes(resolver: URLResolver, namespace: str = "") -> Iterator[tuple[str, URLPattern]]:
@@ -281,6 +295,10 @@ def test_members_reach_their_pages(name: str, persona: str, places: Places, worl
             "forum:vote-thread",
             "forum:same-question",
             "ai_answers:retry-answer",
+            # The answer isn't a draft; staff endorse or withdraw instead of saying whether it helps.
+            "ai_answers:publish-answer",
+            "ai_answers:answer-feedback",
+            "ai_answers:ask-person",
             "forum:restore-post",
             # One doesn't flag one's own text, and opens to the course what is private.
             "forum:flag-thread",
