@@ -83,8 +83,9 @@ def parse(line: str) -> Statement | Abstention | None:
     text = clean(value.get("text"))
     if not text:
         return None
-    quotes = value.get("quotes")
-    return Statement(text, [q for q in map(_quote, quotes[:MAX_QUOTES]) if q] if isinstance(quotes, list) else [])
+    given = value.get("quotes")
+    quotes = [quote for quote in map(_quote, given[:MAX_QUOTES]) if quote] if isinstance(given, list) else []
+    return Statement(text, quotes or ())
 
 
 def clean(text: Any) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -175,12 +175,14 @@ def _failure(error: Exception, *, began: bool, late: bool) -> Failed:
     status = getattr(error, "status_code", None)
     if isinstance(error, Failed):
         return error
+    # Nothing was sent where no connection came about.
+    sent = type(error.__cause__ or error).__name__ not in ("ConnectError", "ConnectTimeout")
     if late or kinds & {"APITimeoutError", "TimeoutException"}:
-        return Failed("timeout", is_temporary=True, may_cost=True)
+        return Failed("timeout", is_temporary=not began, may_cost=sent)
     if isinstance(error, _TooMuch):
         return Failed("too_long", may_cost=True)
     if kinds & {"APIConnectionError", "TransportError"}:
-        return Failed("truncated" if began else "connection", may_cost=began)
+        return Failed("truncated" if began else "connection", may_cost=sent)
     if status == 429:
         return Failed("rate_limited", is_temporary=True, wait=_wait(error))
     if status in (401, 403):
@@ -202,6 +204,3 @@ def _wait(error: Any) -> float:
     with contextlib.suppress(ValueError, TypeError):
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
     return 0.0
-
-
-EngineMaker = Callable[[Connection], RemoteEngine]
