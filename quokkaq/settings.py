@@ -256,6 +256,16 @@ INBOUND_MAIL_SECRET = env.secret("INBOUND_MAIL_SECRET")
 # How long a mail waits for more to put into it.
 MAIL_BURST_SECONDS = env.number("MAIL_BURST_SECONDS", 60)
 
+# Models outside this server: none is asked without a model's name and a key, nor by a course that didn't choose it
+
+OPENAI_API_KEY = env.secret("OPENAI_API_KEY")
+OPENAI_BASE_URL = env.text("OPENAI_BASE_URL").rstrip("/")
+OPENAI_MODEL = env.text("OPENAI_MODEL")
+ANTHROPIC_API_KEY = env.secret("ANTHROPIC_API_KEY")
+ANTHROPIC_BASE_URL = env.text("ANTHROPIC_BASE_URL").rstrip("/")
+ANTHROPIC_MODEL = env.text("ANTHROPIC_MODEL")
+AI_MAX_OUTPUT_TOKENS = env.number("AI_MAX_OUTPUT_TOKENS", 3000, least=100)
+
 # Tasks
 
 PROCRASTINATE_IMPORT_PATHS = ["quokkaq.tasks"]

@@ -28,11 +28,11 @@ from ai_answers.models import (
     CourseAI,
     Purpose,
 )
+from ai_answers.neutralising import render_neutral
 from ai_answers.search import Question, Retrieval, retrieve
 from forum.actions import enqueue_telling, refresh_status
 from forum.models import NotificationKind, Thread
 from quokkaq.lib import request_id
-from quokkaq.lib.markdown import render
 
 log = logging.getLogger(__name__)
 
@@ -268,7 +268,7 @@ def render_answer(body: str, count: int) -> str:
     Only markers the engine wrote are linked: a `[2]` in the title of a material is escaped, and stays text.
     """
     clean = body.replace(_OPEN, "").replace(_CLOSE, "")
-    html = render(_MARKER.sub(lambda match: f"{_OPEN}{match[1]}{_CLOSE}", clean))
+    html = render_neutral(_MARKER.sub(lambda match: f"{_OPEN}{match[1]}{_CLOSE}", clean))
 
     def link(match: re.Match[str]) -> str:
         number = int(match[1])

@@ -12,6 +12,7 @@ from ai_answers.engines.base import (
     Unavailable,
     Usage,
 )
+from ai_answers.engines.configured import configured_engine
 from ai_answers.engines.extractive import ExtractiveEngine
 
 
@@ -32,5 +33,6 @@ __all__ = [
     "Turn",
     "Unavailable",
     "Usage",
+    "configured_engine",
     "default_engine",
 ]

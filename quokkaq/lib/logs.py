@@ -130,5 +130,10 @@ def logging_config(*, level: str, pretty: bool) -> dict[str, Any]:
             "django.server": {"handlers": [], "propagate": False},
             # It writes each job's arguments and result at INFO.
             "procrastinate": {"handlers": [], "propagate": True, "level": "WARNING"},
+            # They write addresses at INFO, and whole requests with what people wrote at DEBUG.
+            **{
+                name: {"handlers": [], "propagate": True, "level": "WARNING"}
+                for name in ("openai", "anthropic", "httpx", "httpcore", "httpx2", "httpcore2")
+            },
         },
     }

@@ -116,6 +116,33 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 
 
+# Numbers that stand for a person. Only beside a word that says so, or in the shapes universities use (one letter or two
+# and seven or more digits): a text on computing is full of other numbers.
+_ID_WORD = r"(?:student|matric(?:ulation|ulating)?|enrol?lment|registration|candidate|employee|staff|campus|net)"
+_STUDENT_ID = re.compile(
+    rf"(?i)\b{_ID_WORD}[ _-]?(?:id|no|nr|num(?:ber)?|code)?\b[ \t]*(?:is|:|=|#|\.)?[ \t]*[#:]?[ \t]*(?P<id>[a-z]{{0,3}}-?\d{{5,12}})\b"
+    r"|(?<![\w.-])(?P<bare>[a-z]{1,2}\d{7,9})(?![\w-])"
+)
+_EMAIL, _PHONE = _PATTERNS[-3][0], _PATTERNS[-1][0]
+_KEYS = tuple(pattern for pattern, label in _PATTERNS if label in ("[key]", "[token]"))
+
+
+def find_identifiers(text: str) -> list[tuple[int, int, str]]:
+    """Return where e-mail addresses, phone numbers, student numbers and keys stand in a text: start, end, kind.
+
+    The spans are in order and don't overlap.
+    """
+    found = [(m.start(), m.end(), "email") for m in _EMAIL.finditer(text)]
+    found += [(m.start(), m.end(), "key") for pattern in _KEYS for m in pattern.finditer(text)]
+    found += [(*m.span("id" if m["id"] else "bare"), "id") for m in _STUDENT_ID.finditer(text)]
+    found += [(m.start(), m.end(), "phone") for m in _PHONE.finditer(text)]
+    spans: list[tuple[int, int, str]] = []
+    for span in sorted(found, key=lambda span: (span[0], -span[1])):
+        if not spans or span[0] >= spans[-1][1]:
+            spans.append(span)
+    return spans
+
+
 # A query string may hold anything that was typed; the path before it says enough.
 _QUERY = re.compile(r"(?<![^\s\"'<>])([^\s?\"'<>]++)\?[^\s\"'<>]+")
 
