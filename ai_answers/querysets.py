@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Passage,
         PassageVector,
         SummaryPoint,
+        ThreadSummary,
     )
 
 
@@ -145,10 +146,26 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """Return the member's own conversations in the course: nobody else reads them, staff neither."""
         return self.filter(user=member.user, course=member.course, institution_id=member.course.institution_id)
 
+    def chats(self) -> "ConversationQuerySet":
+        """Return the conversations, without previews of questions that weren't posted yet."""
+        return self.filter(kind="chat")
+
 
 class MessageQuerySet(models.QuerySet["Message"]):
     def visible_to(self, member: Member) -> "MessageQuerySet":
+        """Return what was said in the member's own conversations."""
         return self.filter(conversation__in=_rows("Conversation").visible_to(member))
+
+    def with_citations(self) -> "MessageQuerySet":
+        """Load the quotations with their source: two more queries at any number."""
+        return self.prefetch_related(Prefetch("citations", _rows("Citation").with_source()))
+
+
+class ThreadSummaryQuerySet(models.QuerySet["ThreadSummary"]):
+    def visible_to(self, member: Member) -> "ThreadSummaryQuerySet":
+        """Return the summaries of threads that every student of the course may read."""
+        threads = Thread.objects.visible_to(member).filter(visibility="course", moderation="shown")
+        return self.filter(thread__in=threads)
 
 
 class SummaryPointQuerySet(models.QuerySet["SummaryPoint"]):

@@ -16,6 +16,7 @@ from ai_answers.models.calls import CallOutcome, Disclosure, ModelCall, ModelPri
 from ai_answers.models.confidence import Calibration, CalibrationMethod
 from ai_answers.models.conversations import (
     MAX_MESSAGE,
+    WAITED_FOR,
     Conversation,
     ConversationKind,
     Message,
@@ -49,6 +50,7 @@ __all__ = [
     "PASSAGES_PER_PAGE",
     "PENDING",
     "SHOWN",
+    "WAITED_FOR",
     "AIConsent",
     "Answer",
     "AnswerEndorsement",
