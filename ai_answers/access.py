@@ -79,6 +79,16 @@ def get_conversation(member: Member, conversation_id: uuid.UUID) -> Conversation
     return found
 
 
+def shared_as(member: Member, conversation: Conversation) -> Thread | None:
+    """Return the thread a conversation was turned into, if the member may still read it."""
+    if conversation.thread_id is None:
+        return None
+    thread = Thread.objects.visible_to(member).filter(pk=conversation.thread_id).first()
+    if thread is not None:
+        thread.course = member.course
+    return thread
+
+
 def get_preview(member: Member, conversation_id: uuid.UUID) -> Conversation:
     """Return what the machine says to a question the member is writing, or raise 404."""
     found = Conversation.objects.visible_to(member).filter(kind=ConversationKind.PREVIEW, pk=conversation_id).first()
@@ -165,3 +175,9 @@ def may_be_summed_up(thread: Thread) -> bool:
         and thread.deleted_at is None
         and thread.merged_into_id is None
     )
+
+
+def require_summary(thread: Thread) -> None:
+    """Raise 404 for a thread that nothing is summed up of."""
+    if not may_be_summed_up(thread):
+        raise Http404

@@ -1,11 +1,13 @@
 """Which materials, passages and answers a member may see."""
 
+import uuid
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.db import models
-from django.db.models import F, Prefetch, Q
-from django.db.models.functions import Substr
+from django.db.models import F, Prefetch, Q, Window
+from django.db.models.functions import RowNumber, Substr
 
 from accounts.access import Member
 from accounts.models import User
@@ -149,6 +151,13 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     def chats(self) -> "ConversationQuerySet":
         """Return the conversations, without previews of questions that weren't posted yet."""
         return self.filter(kind="chat")
+
+    def latest_of(self, user: User, courses: Collection[uuid.UUID], each: int) -> "ConversationQuerySet":
+        """Return the person's newest conversations, `each` of every one of these courses of theirs. One query."""
+        mine = self.filter(user=user, institution_id=user.institution_id, course__in=courses).chats()
+        newest_first = [F("last_message_at").desc(), F("id").desc()]
+        place = Window(RowNumber(), partition_by=[F("course")], order_by=newest_first)
+        return mine.annotate(place=place).filter(place__lte=each)  # type: ignore[no-redef]  # declared on the model
 
 
 class MessageQuerySet(models.QuerySet["Message"]):

@@ -17,7 +17,7 @@ from accounts.models import User
 from ai_answers import access
 from ai_answers.actions.answers import render_answer
 from ai_answers.actions.calls import Consultation, consult
-from ai_answers.citations import Claim, Composition, UnsupportedQuotation, check_claims, still_hold
+from ai_answers.citations import Claim, Composition, UnsupportedQuotation, check_claims
 from ai_answers.engines import Abstention, Engine, Request, Source, Task, Turn
 from ai_answers.models import (
     WAITED_FOR,
@@ -35,6 +35,7 @@ from ai_answers.models import (
     Speaker,
 )
 from ai_answers.search import Question, Retrieval, retrieve
+from ai_answers.transcripts import is_withheld
 from forum.access import members_of
 from forum.models import Assignment, Thread
 from quokkaq.lib import request_id
@@ -101,9 +102,7 @@ def add_question(conversation: Conversation, text: str, *, key: uuid.UUID | None
     question = Message(**common, position=last + 1, speaker=Speaker.PERSON, body=text)
     question.pk = key or question.pk
     question.save(force_insert=True)
-    reply = Message.objects.create(
-        **common, position=last + 2, speaker=Speaker.MACHINE, state=MessageState.QUEUED
-    )
+    reply = Message.objects.create(**common, position=last + 2, speaker=Speaker.MACHINE, state=MessageState.QUEUED)
     conversation.last_message_at = timezone.now()
     conversation.save(update_fields=["last_message_at"])
     _enqueue(reply)
@@ -323,9 +322,7 @@ def _take(row: Message, consultation: Consultation, composition: Composition, ta
     new = composition.claims[known:]
     if new:
         check_claims(new)
-        Citation.objects.bulk_create(
-            _citation(row, number, claim) for number, claim in enumerate(new, start=known + 1)
-        )
+        Citation.objects.bulk_create(_citation(row, number, claim) for number, claim in enumerate(new, start=known + 1))
 
 
 def _citation(row: Message, number: int, claim: Claim) -> Citation:
@@ -365,19 +362,6 @@ def _asked(member: Member, message: Message) -> tuple[Question, list[Turn]]:
     if before and len(text.split()) <= SHORT_FOLLOW_UP:
         title = f"{before[:QUESTION_CHARACTERS]} {title}"
     return Question(title, f"{story}\n{before}".strip()), history
-
-
-def is_withheld(message: Message, unreadable: set[uuid.UUID]) -> bool:
-    """Tell whether what the machine said mustn't be shown: a source changed under a quotation, or can't be read any more.
-
-    Args:
-        message: loaded with its quotations.
-        unreadable: what `access.unreadable_sources` returns.
-    """
-    citations = list(message.citations.all())
-    return bool(message.body) and (
-        not still_hold(citations) or any(citation.version_id in unreadable for citation in citations)
-    )
 
 
 def _task(member: Member, message: Message, question: Question, retrieval: Retrieval) -> Task:

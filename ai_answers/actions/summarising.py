@@ -69,7 +69,9 @@ def request_summary(*, by: Member, thread: Thread) -> ThreadSummary:
     policy = access.course_policy(by.course)
     if reason := access.why_no_talk(by, policy):
         raise Refused(reason)
-    ThreadSummary.objects.get_or_create(thread=thread, defaults={"institution_id": thread.institution_id, "state": "failed"})
+    ThreadSummary.objects.get_or_create(
+        thread=thread, defaults={"institution_id": thread.institution_id, "state": "failed"}
+    )
     summary = ThreadSummary.objects.select_for_update(of=("self",), no_key=True).get(thread=thread)
     if summary.state in PENDING_STATES:
         return summary
@@ -101,10 +103,14 @@ def write_summary(summary_id: uuid.UUID, *, user_id: uuid.UUID, engine: Engine |
     texts = texts_of(thread)
     read = _within(texts)
     # Nobody's name goes along: who wrote what is said by the page, to whom it may be said.
-    sources = [Source("Question" if text.post is None else f"Reply {place}", text.body) for place, text in enumerate(read)]
+    sources = [
+        Source("Question" if text.post is None else f"Reply {place}", text.body) for place, text in enumerate(read)
+    ]
     request = Request(Task.SUMMARY, Question(thread.title, thread.body), sources)
     points: list[SummaryPoint] = []
-    with consult(request, course=thread.course, user=_person(user_id, thread.course), purpose=Purpose.SUMMARY, engine=engine) as said:
+    with consult(
+        request, course=thread.course, user=_person(user_id, thread.course), purpose=Purpose.SUMMARY, engine=engine
+    ) as said:
         for statement in said:
             if isinstance(statement, Abstention):
                 continue
@@ -154,7 +160,9 @@ def _store(summary_id: uuid.UUID, digest: str, points: Sequence[SummaryPoint], e
     summary = ThreadSummary.objects.select_for_update(of=("self",), no_key=True).filter(pk=summary_id).first()
     if summary is None or summary.state not in PENDING_STATES:
         return
-    there = set(Post.objects.filter(pk__in=[point.post_id for point in points if point.post_id]).values_list("pk", flat=True))
+    there = set(
+        Post.objects.filter(pk__in=[point.post_id for point in points if point.post_id]).values_list("pk", flat=True)
+    )
     kept = [point for point in points if point.post_id is None or point.post_id in there]
     summary.points.all().delete()
     for number, point in enumerate(kept, start=1):

@@ -4,30 +4,29 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('ai_answers', '0006_life_of_an_answer'),
+        ("ai_answers", "0006_life_of_an_answer"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='message',
-            name='engine',
+            model_name="message",
+            name="engine",
             field=models.CharField(blank=True, max_length=40),
         ),
         migrations.AddField(
-            model_name='message',
-            name='is_hint',
+            model_name="message",
+            name="is_hint",
             field=models.BooleanField(default=False),
         ),
         migrations.AddField(
-            model_name='message',
-            name='is_remote',
+            model_name="message",
+            name="is_remote",
             field=models.BooleanField(default=False),
         ),
         migrations.AddField(
-            model_name='message',
-            name='model',
+            model_name="message",
+            name="model",
             field=models.CharField(blank=True, max_length=80),
         ),
     ]

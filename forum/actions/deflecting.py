@@ -29,7 +29,9 @@ def record_deflection(*, by: Member, thread: Thread | None) -> Deflection:
     else:
         thread = lock_thread_row(thread)
     discard_draft(by=by, thread=None, post=None)
-    earlier = Deflection.objects.visible_to(by).filter(course=by.course, thread=thread, created_at__gt=timezone.now() - SAME_QUESTION)
+    earlier = Deflection.objects.visible_to(by).filter(
+        course=by.course, thread=thread, created_at__gt=timezone.now() - SAME_QUESTION
+    )
     return earlier.first() or Deflection.objects.create(
         institution_id=by.course.institution_id, user=by.user, course=by.course, thread=thread
     )

@@ -15,6 +15,7 @@ from accounts.access import Member
 from accounts.models import User
 from forum import access
 from forum.models import Byline, Draft, Post, StaffNote, Thread, Writing
+from forum.panels import NavLink, nav_links
 from quokkaq.lib.markdown import render
 
 register = template.Library()
@@ -57,6 +58,12 @@ def ago(when: datetime) -> SafeString:
 def unread_told(user: User) -> int:
     """Return how much waits in the inbox; 100 stands for more than 99. One query."""
     return access.unread_count(user)
+
+
+@register.simple_tag
+def more_places() -> list[NavLink]:
+    """Return the places that other apps add to a course's navigation."""
+    return nav_links()
 
 
 @register.filter
