@@ -157,7 +157,7 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         mine = self.filter(user=user, institution_id=user.institution_id, course__in=courses).chats()
         newest_first = [F("last_message_at").desc(), F("id").desc()]
         place = Window(RowNumber(), partition_by=[F("course")], order_by=newest_first)
-        return mine.annotate(place=place).filter(place__lte=each)  # type: ignore[no-redef]  # declared on the model
+        return mine.annotate(place=place).filter(place__lte=each)
 
 
 class MessageQuerySet(models.QuerySet["Message"]):

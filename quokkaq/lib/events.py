@@ -81,7 +81,8 @@ def _events(look: Look, seen: str) -> Iterator[bytes]:
         event = look()
         # Nobody waits for a connection that only sleeps. (Inside a transaction, as in tests, it is kept.)
         for connection in connections.all(initialized_only=True):
-            connection.close_if_unusable_or_obsolete()
+            if not connection.in_atomic_block:
+                connection.close_if_unusable_or_obsolete()
         if event is None:
             yield b"event: gone\ndata: \n\n"
             return

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Permission
 from django.core.exceptions import PermissionDenied
-from django.db import connection
+from django.core.signals import request_finished
+from django.db import close_old_connections, connection
 from django.http import Http404
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -87,6 +88,15 @@ def speaking(monkeypatch: pytest.MonkeyPatch, *said: Said | Callable[[Request], 
     engine = ScriptedEngine(script)  # type: ignore[arg-type]
     monkeypatch.setattr("ai_answers.actions.calls.default_engine", lambda: engine)
     return engine
+
+
+def close(response: Any) -> None:
+    """End a response as the server does, without its closing the connection of the test's transaction."""
+    request_finished.disconnect(close_old_connections)
+    try:
+        response.close()
+    finally:
+        request_finished.connect(close_old_connections)
 
 
 # Asking and answering
@@ -577,7 +587,7 @@ def test_the_stream_ends_for_who_is_taken_out_of_the_course(
     assert b"event: shown" in next(chunks)
     Enrollment.objects.filter(user=sam.user).update(status=EnrollmentStatus.DROPPED)
     assert b"event: gone" in next(chunks)
-    response.close()
+    close(response)
 
 
 def test_conversations_go_with_the_person(lecture: MaterialVersion, sam: Member) -> None:
@@ -745,7 +755,7 @@ def test_the_stream_sends_what_grows_and_ends(
     assert b"event: done" in next(chunks)
     with pytest.raises(StopIteration):
         next(chunks)
-    response.close()
+    close(response)
     # A browser that comes back with what it has seen gets it once.
     seen = last.splitlines()[0].removeprefix("id: ")
     again = client.get(url("message-stream", reply.pk), headers={"last-event-id": seen})
@@ -759,13 +769,13 @@ def test_there_are_so_many_streams_and_the_rest_polls(lecture: MaterialVersion, 
     assert [response.status_code for response in held] == [200] * events.AT_ONCE
     assert client.get(address).status_code == 204
     # One whose reader left before a byte was sent gives its place back, and only once.
-    held[0].close()
-    held[0].close()
+    close(held[0])
+    close(held[0])
     another = client.get(address)
     assert another.status_code == 200
     assert client.get(address).status_code == 204
     for response in (*held, another):
-        response.close()
+        close(response)
 
 
 def test_a_stream_lasts_a_while_and_says_that_it_lives(
