@@ -89,9 +89,9 @@ def shared_as(member: Member, conversation: Conversation) -> Thread | None:
     return thread
 
 
-def get_preview(member: Member, conversation_id: uuid.UUID) -> Conversation:
+def get_preview(member: Member, preview_id: uuid.UUID) -> Conversation:
     """Return what the machine says to a question the member is writing, or raise 404."""
-    found = Conversation.objects.visible_to(member).filter(kind=ConversationKind.PREVIEW, pk=conversation_id).first()
+    found = Conversation.objects.visible_to(member).filter(kind=ConversationKind.PREVIEW, pk=preview_id).first()
     if found is None:
         raise Http404
     found.course = member.course

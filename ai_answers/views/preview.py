@@ -49,10 +49,10 @@ def preview(request: SignedInRequest, slug: str) -> HttpResponse:
 
 @login_required
 @require_safe
-def preview_panel(request: SignedInRequest, slug: str, conversation_id: uuid.UUID) -> HttpResponse:
+def preview_panel(request: SignedInRequest, slug: str, preview_id: uuid.UUID) -> HttpResponse:
     """Show the panel alone: the page asks for it while the answer is being written."""
     member = get_member(request.user, slug)
-    found = access.get_preview(member, conversation_id)
+    found = access.get_preview(member, preview_id)
     if not request.htmx:
         return redirect("forum:ask", slug=slug)
     return HttpResponse(_panel(request, member, _reply(member, found)))
@@ -60,10 +60,10 @@ def preview_panel(request: SignedInRequest, slug: str, conversation_id: uuid.UUI
 
 @login_required
 @require_POST
-def accept_preview(request: SignedInRequest, slug: str, conversation_id: uuid.UUID) -> HttpResponse:
+def accept_preview(request: SignedInRequest, slug: str, preview_id: uuid.UUID) -> HttpResponse:
     """Take what the materials say for an answer instead of asking."""
     member = get_member(request.user, slug)
-    actions.accept_preview(by=member, preview=access.get_preview(member, conversation_id))
+    actions.accept_preview(by=member, preview=access.get_preview(member, preview_id))
     # The next question starts with a form of its own.
     request.session.pop(f"ask:{member.course.pk}", None)
     messages.success(request, "Good that the materials say so. Your question wasn’t posted.")
