@@ -1,9 +1,11 @@
 """The doors to materials and answers."""
 
 import uuid
+from collections.abc import Iterable
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
+from django.utils import timezone
 
 from accounts.access import Member
 from accounts.models import Course
@@ -13,11 +15,16 @@ from ai_answers.models import (
     AnswerFeedback,
     AnswerMode,
     AnswerStatus,
+    Conversation,
+    ConversationKind,
     CourseAI,
     Material,
     MaterialVersion,
+    Message,
+    MessageState,
+    Speaker,
 )
-from forum.models import Thread
+from forum.models import Thread, Visibility
 
 
 def require(allowed: bool) -> None:
@@ -105,3 +112,122 @@ def may_give_feedback(member: Member, answer: Answer) -> bool:
 def may_retry(member: Member, answer: Answer, thread: Thread) -> bool:
     """The asker and staff may send a failed answer back to work."""
     return member.may_write and answer.status == AnswerStatus.FAILED and (thread.is_by(member) or member.is_staff)
+
+
+def course_policy(course: Course) -> CourseAI:
+    """Return what the course lets the machine do; what holds for a course that never chose. One query."""
+    found = CourseAI.objects.filter(course=course).first()
+    return found or CourseAI(institution_id=course.institution_id, course=course)
+
+
+def get_conversation(member: Member, conversation_id: uuid.UUID) -> Conversation:
+    """Return a conversation of the member's own, or raise 404."""
+    found = Conversation.objects.visible_to(member).chats().filter(pk=conversation_id).first()
+    if found is None:
+        raise Http404
+    found.course = member.course
+    return found
+
+
+def shared_as(member: Member, conversation: Conversation) -> Thread | None:
+    """Return the thread a conversation was turned into, if the member may still read it."""
+    if conversation.thread_id is None:
+        return None
+    thread = Thread.objects.visible_to(member).filter(pk=conversation.thread_id).first()
+    if thread is not None:
+        thread.course = member.course
+    return thread
+
+
+def get_preview(member: Member, preview_id: uuid.UUID) -> Conversation:
+    """Return what the machine says to a question the member is writing, or raise 404."""
+    found = Conversation.objects.visible_to(member).filter(kind=ConversationKind.PREVIEW, pk=preview_id).first()
+    if found is None:
+        raise Http404
+    found.course = member.course
+    return found
+
+
+def get_message(member: Member, message_id: uuid.UUID) -> Message:
+    """Return something the machine said to the member, with its conversation and quotations, or raise 404."""
+    found = (
+        Message.objects.visible_to(member)
+        .filter(pk=message_id, speaker=Speaker.MACHINE)
+        .select_related("conversation")
+        .with_citations()
+        .first()
+    )
+    if found is None:
+        raise Http404
+    found.conversation.course = member.course
+    return found
+
+
+def messages_of(member: Member, conversation: Conversation) -> list[Message]:
+    """Return what was said in a conversation of the member's own, in order, with quotations. Three queries."""
+    found = list(Message.objects.visible_to(member).filter(conversation=conversation).with_citations())
+    for message in found:
+        message.conversation = conversation
+    return found
+
+
+def unreadable_sources(member: Member, messages: Iterable[Message]) -> set[uuid.UUID]:
+    """Return the cited versions that the member can't read (any more). One query, or none without quotations.
+
+    A thread that was cited may have become private since.
+    """
+    cited = {citation.version_id for message in messages for citation in message.citations.all()}
+    if not cited:
+        return set()
+    readable = MaterialVersion.objects.visible_to(member).filter(pk__in=cited)
+    return cited - set(readable.order_by().values_list("pk", flat=True))
+
+
+def why_no_talk(member: Member, policy: CourseAI) -> str:
+    """Say in a sentence why the member can't ask the machine anything now; empty when they can."""
+    if not member.may_write:
+        return "This course is read-only for you."
+    if policy.mode == AnswerMode.OFF:
+        return f"Staff have switched the AI off in {member.course.code}."
+    until = member.course.posting_closed_until
+    if not member.is_staff and until is not None and until > timezone.now():
+        # An exam: whoever mustn't ask the course mustn't ask its machine.
+        return member.posting_closed
+    return ""
+
+
+def why_no_conversation(member: Member, policy: CourseAI) -> str:
+    """Say in a sentence why the member can't talk with the machine now; empty when they can."""
+    reason = why_no_talk(member, policy)
+    if not reason and not policy.conversations:
+        return f"Staff have switched private conversations off in {member.course.code}."
+    return reason
+
+
+def why_no_preview(member: Member, policy: CourseAI) -> str:
+    """Say in a sentence why the member gets no answer before posting; empty when they can have one."""
+    reason = why_no_talk(member, policy)
+    if not reason and not policy.previews:
+        return f"Staff have switched answers before posting off in {member.course.code}."
+    return reason
+
+
+def may_retry_message(message: Message) -> bool:
+    """Tell whether its reader may send an answer back to work."""
+    return message.state in (MessageState.FAILED, MessageState.STOPPED)
+
+
+def may_be_summed_up(thread: Thread) -> bool:
+    """Tell whether every student of the course may read the thread: of what is private, nothing is summed up."""
+    return (
+        thread.visibility == Visibility.COURSE
+        and thread.is_shown
+        and thread.deleted_at is None
+        and thread.merged_into_id is None
+    )
+
+
+def require_summary(thread: Thread) -> None:
+    """Raise 404 for a thread that nothing is summed up of."""
+    if not may_be_summed_up(thread):
+        raise Http404

@@ -10,15 +10,29 @@ class AiAnswersConfig(AppConfig):
     def ready(self) -> None:
         from ai_answers import finding, receivers  # noqa: F401 (receivers connect themselves)
         from ai_answers.insights import MACHINE_ANSWERS
+        from ai_answers.points import shared_threads
         from ai_answers.queue import given_up, to_review
-        from ai_answers.views import answer_panel
+        from ai_answers.views import (
+            answer_panel,
+            ask_panel,
+            conversation_as_thread,
+            question_as_thread,
+            summary_panel,
+        )
         from forum.insights.sources import register_machine_answers
-        from forum.panels import register_thread_panel
+        from forum.panels import register_ask_origin, register_ask_panel, register_thread_panel
         from forum.places import Bar, Place, register_place
+        from forum.points import register_shared
         from forum.queue import register_queue_source
         from forum.search import register_source
 
         register_thread_panel(answer_panel)
+        register_thread_panel(summary_panel)
+        register_ask_panel(ask_panel)
+        register_ask_origin("conversation", conversation_as_thread)
+        register_ask_origin("question", question_as_thread)
+        register_place(Place(Bar.COURSE, "ai", "Ask the AI", "ai_answers:conversations", "spark"))
+        register_shared(shared_threads)
         register_queue_source(given_up)
         register_queue_source(to_review)
         register_place(Place(Bar.QUEUE, "answers", "AI answers", "ai_answers:review", for_staff=True))

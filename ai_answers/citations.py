@@ -75,14 +75,21 @@ class Composition:
 
 def locate(quote: Quote, passages: Sequence[Passage]) -> Claim | None:
     """Return where the words of `quote` stand in its passage, white space aside, as the passage has them; None if nowhere."""
-    words = quote.text.split()
-    if not 1 <= quote.source <= len(passages) or sum(map(len, words)) < MIN_QUOTE:
+    if not 1 <= quote.source <= len(passages):
         return None
     passage = passages[quote.source - 1]
-    match = re.search(r"\s+".join(map(re.escape, words)), passage.text)
+    match = find_words(quote.text, passage.text)
     if match is None:
         return None
     return Claim(passage, passage.start + match.start(), passage.start + match.end(), match[0])
+
+
+def find_words(quote: str, text: str) -> re.Match[str] | None:
+    """Return where the words of `quote` first stand in `text`, white space aside; None if nowhere, or if they are too few."""
+    words = quote.split()
+    if sum(map(len, words)) < MIN_QUOTE:
+        return None
+    return re.search(r"\s+".join(map(re.escape, words)), text)
 
 
 def is_exact(text: str, start: int, end: int, quote: str) -> bool:

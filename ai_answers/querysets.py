@@ -1,11 +1,13 @@
 """Which materials, passages and answers a member may see."""
 
+import uuid
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.db import models
-from django.db.models import Case, Count, Exists, F, OuterRef, Prefetch, Q, Value, When
-from django.db.models.functions import Substr
+from django.db.models import Case, Count, Exists, F, OuterRef, Prefetch, Q, Value, When, Window
+from django.db.models.functions import RowNumber, Substr
 from django.utils import timezone
 
 from accounts.access import Member
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
         Passage,
         PassageVector,
         SummaryPoint,
+        ThreadSummary,
     )
 
 
@@ -211,10 +214,33 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """Return the member's own conversations in the course: nobody else reads them, staff neither."""
         return self.filter(user=member.user, course=member.course, institution_id=member.course.institution_id)
 
+    def chats(self) -> "ConversationQuerySet":
+        """Return the conversations, without previews of questions that weren't posted yet."""
+        return self.filter(kind="chat")
+
+    def latest_of(self, user: User, courses: Collection[uuid.UUID], each: int) -> "ConversationQuerySet":
+        """Return the person's newest conversations, `each` of every one of these courses of theirs. One query."""
+        mine = self.filter(user=user, institution_id=user.institution_id, course__in=courses).chats()
+        newest_first = [F("last_message_at").desc(), F("id").desc()]
+        place = Window(RowNumber(), partition_by=[F("course")], order_by=newest_first)
+        return mine.annotate(place=place).filter(place__lte=each)
+
 
 class MessageQuerySet(models.QuerySet["Message"]):
     def visible_to(self, member: Member) -> "MessageQuerySet":
+        """Return what was said in the member's own conversations."""
         return self.filter(conversation__in=_rows("Conversation").visible_to(member))
+
+    def with_citations(self) -> "MessageQuerySet":
+        """Load the quotations with their source: two more queries at any number."""
+        return self.prefetch_related(Prefetch("citations", _rows("Citation").with_source()))
+
+
+class ThreadSummaryQuerySet(models.QuerySet["ThreadSummary"]):
+    def visible_to(self, member: Member) -> "ThreadSummaryQuerySet":
+        """Return the summaries of threads that every student of the course may read."""
+        threads = Thread.objects.visible_to(member).filter(visibility="course", moderation="shown")
+        return self.filter(thread__in=threads)
 
 
 class SummaryPointQuerySet(models.QuerySet["SummaryPoint"]):

@@ -1,5 +1,7 @@
 """What the AI does when something happens in the forum."""
 
+import contextlib
+import uuid
 from typing import Any
 
 from django.dispatch import receiver
@@ -15,6 +17,15 @@ def answer_new_question(sender: type[Thread], thread: Thread, **kwargs: Any) -> 
     """Ask for an answer in the transaction that posts the question."""
     if thread.kind == Kind.QUESTION:
         actions.request_answer(thread=thread)
+
+
+@receiver(thread_started, dispatch_uid="ai_answers.link_conversation")
+def link_conversation(sender: type[Thread], thread: Thread, origin: str = "", **kwargs: Any) -> None:
+    """Note in a conversation that its owner turned it into a thread."""
+    name, _, key = origin.partition(":")
+    if name == "conversation":
+        with contextlib.suppress(ValueError):
+            actions.link_thread(conversation_id=uuid.UUID(key), thread=thread)
 
 
 @receiver(threads_merged, dispatch_uid="ai_answers.carry_answer")

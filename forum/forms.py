@@ -159,6 +159,8 @@ class ThreadForm(TitleAndTags, FormKeyed):
     anonymity = forms.ChoiceField(
         label="Your name", choices=Anonymity.choices, initial=Anonymity.NAMED, widget=forms.RadioSelect
     )
+    # What the text was made from, when it was prefilled.
+    origin = HiddenText(required=False, max_length=80)
 
     def __init__(self, *args: Any, member: Member, **kwargs: Any) -> None:
         super().__init__(*args, member=member, **kwargs)
@@ -177,6 +179,7 @@ class ThreadForm(TitleAndTags, FormKeyed):
             anonymity=Anonymity(data.get("anonymity", Anonymity.NAMED)),
             tags=list(data["tags"]),
             assignment=data["assignment"],
+            origin=data["origin"],
         )
 
 

@@ -1,4 +1,4 @@
-"""Places on the thread page that other apps fill. The forum doesn't know who they are."""
+"""Places on the forum's pages that other apps fill. The forum doesn't know who they are."""
 
 from collections.abc import Callable
 
@@ -9,8 +9,15 @@ from forum.models import Thread
 
 # Returns the HTML of the panel, empty for none. It costs a constant number of queries.
 ThreadPanel = Callable[[HttpRequest, Member, Thread], str]
+# The same for the page on which a thread is written. It stands inside the form, so it may hold buttons but no form.
+AskPanel = Callable[[HttpRequest, Member], str]
+# Returns what a new thread begins with (`title`, `body`), for what stands behind the colon of an origin; None for nothing.
+AskOrigin = Callable[[Member, str], dict[str, str] | None]
+
 
 _panels: list[ThreadPanel] = []
+_ask_panels: list[AskPanel] = []
+_origins: dict[str, AskOrigin] = {}
 
 
 def register_thread_panel(panel: ThreadPanel) -> None:
@@ -22,3 +29,26 @@ def register_thread_panel(panel: ThreadPanel) -> None:
 def thread_panels(request: HttpRequest, member: Member, thread: Thread) -> list[str]:
     """Return the HTML of every registered panel."""
     return [panel(request, member, thread) for panel in _panels]
+
+
+def register_ask_panel(panel: AskPanel) -> None:
+    """Show `panel` on the page on which a thread is written."""
+    if panel not in _ask_panels:
+        _ask_panels.append(panel)
+
+
+def ask_panels(request: HttpRequest, member: Member) -> list[str]:
+    """Return the HTML of every registered panel of that page."""
+    return [panel(request, member) for panel in _ask_panels]
+
+
+def register_ask_origin(name: str, origin: AskOrigin) -> None:
+    """Let `ask/?from=name:…` open the page prefilled. `thread_started` says where a thread came from."""
+    _origins[name] = origin
+
+
+def prefilled(member: Member, origin: str) -> dict[str, str]:
+    """Return what a thread from `origin` begins with; empty when there is no such origin, or it isn't the member's."""
+    name, _, rest = origin.partition(":")
+    found = _origins[name](member, rest) if name in _origins else None
+    return found | {"origin": origin} if found else {}

@@ -5,7 +5,7 @@ points with it. Only oneself sees one's points: what somebody gets for a text un
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -34,7 +34,8 @@ DEFINITIONS = {
     Reason.FIRST_VOTE: "An answer of yours that somebody else has upvoted. Comments don't count.",
     Reason.VOTE: f"Each further upvote of that answer, {FURTHER_VOTES} at most for one answer.",
     Reason.ENDORSED: "An answer of yours that staff put their name under. Once for an answer, whoever endorses it too.",
-    Reason.SHARED: "A conversation with the course AI that you turn into a thread. Nobody can do that yet.",
+    Reason.SHARED: "A conversation with the course AI that you turned into a thread. It counts while the thread is shown and "
+    "you keep the conversation.",
 }
 MILESTONES = {
     25: "Warming up",
@@ -44,6 +45,9 @@ MILESTONES = {
     1000: "Quokka emeritus",
 }
 PAGE_SIZE = 25
+# Returns the threads a member made of conversations of theirs; whoever holds the conversations registers it.
+SharedThreads = Callable[[Member], QuerySet[Thread]]
+_shared: list[SharedThreads] = []
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,12 @@ class Standing:
         return next((one for one in reversed(self.milestones) if one.reached_at is not None), None)
 
 
+def register_shared(threads: SharedThreads) -> None:
+    """Count threads that somebody made of conversations of theirs."""
+    if threads not in _shared:
+        _shared.append(threads)
+
+
 def entries(member: Member) -> QuerySet[Any, dict[str, Any]]:
     """Return the member's entries, unordered, in the columns of `forum.happenings`."""
     questions = Thread.objects.in_reach_of(member).filter(
@@ -103,6 +113,15 @@ def entries(member: Member) -> QuerySet[Any, dict[str, Any]]:
     return happened(questions, kind=Reason.QUESTION, at="created_at", thread="").union(
         happened(votes, kind=of_vote, at="created_at", thread="post__thread__", text="post__"),
         happened(endorsed, kind=Reason.ENDORSED, at=Subquery(first), thread="thread__"),
+        *(
+            happened(
+                threads(member).filter(author=member.user, moderation=Moderation.SHOWN, deleted_at=None),
+                kind=Reason.SHARED,
+                at="created_at",
+                thread="",
+            )
+            for threads in _shared
+        ),
         all=True,
     )
 

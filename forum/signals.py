@@ -2,7 +2,7 @@
 
 from django.dispatch import Signal
 
-# Arguments: thread. It may still wait for approval.
+# Arguments: thread, origin (where its text came from, as in `ask/?from=`; empty mostly). It may still wait for approval.
 thread_started = Signal()
 # Arguments: post. Others see a reply or comment now: it was written, or approved.
 post_added = Signal()

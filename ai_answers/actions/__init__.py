@@ -14,9 +14,21 @@ from ai_answers.actions.answers import (
     swap_answers,
 )
 from ai_answers.actions.confidence import MIN_EACH, MIN_JUDGED, calibration_for, refit_all, refit_course
+from ai_answers.actions.conversing import (
+    REPLY_TASK,
+    ask,
+    delete_conversation,
+    fail_reply,
+    link_thread,
+    retry_reply,
+    start_conversation,
+    stop_reply,
+    write_reply,
+)
 from ai_answers.actions.feedback import ask_person, give_feedback
 from ai_answers.actions.materials import import_material
 from ai_answers.actions.policy import set_course_ai
+from ai_answers.actions.previewing import accept_preview, forget_previews, start_preview
 from ai_answers.actions.rechecking import (
     RECHECK_TASK,
     REWRITE_TASK,
@@ -37,27 +49,49 @@ from ai_answers.actions.reviewing import (
     withdraw_answer,
     withdrawing,
 )
+from ai_answers.actions.summarising import (
+    LONG_CHARACTERS,
+    LONG_REPLIES,
+    SUMMARY_TASK,
+    digest_of,
+    fail_summary,
+    request_summary,
+    texts_of,
+    write_summary,
+)
 
 __all__ = [
     "GENERATE_TASK",
+    "LONG_CHARACTERS",
+    "LONG_REPLIES",
     "MAX_BULK",
     "MIN_EACH",
     "MIN_JUDGED",
     "RECHECK_TASK",
+    "REPLY_TASK",
     "REVIEW_ACTS",
     "REWRITE_TASK",
+    "SUMMARY_TASK",
+    "accept_preview",
+    "ask",
     "ask_person",
     "calibration_for",
     "check_markers",
     "cited_numbers",
+    "delete_conversation",
+    "digest_of",
     "do_to_answers",
     "edit_answer",
     "edit_token",
     "enqueue_recheck",
     "fail_answer",
+    "fail_reply",
+    "fail_summary",
+    "forget_previews",
     "generate_answer",
     "give_feedback",
     "import_material",
+    "link_thread",
     "publish_answer",
     "recheck_material",
     "refit_all",
@@ -67,12 +101,20 @@ __all__ = [
     "render_answer",
     "replace_hints",
     "request_answer",
+    "request_summary",
     "retry_answer",
+    "retry_reply",
     "return_answers",
     "rewrite_answer",
     "set_answer_endorsement",
     "set_course_ai",
+    "start_conversation",
+    "start_preview",
+    "stop_reply",
     "swap_answers",
+    "texts_of",
     "withdraw_answer",
     "withdrawing",
+    "write_reply",
+    "write_summary",
 ]

@@ -1,6 +1,15 @@
 """Forms of the machine's pages, a file per concept."""
 
+from ai_answers.forms.conversations import MessageForm
 from ai_answers.forms.materials import MaterialForm
 from ai_answers.forms.reviewing import AnswerForm, CourseAIForm, FeedbackForm, ReviewForm, WithdrawForm
 
-__all__ = ["AnswerForm", "CourseAIForm", "FeedbackForm", "MaterialForm", "ReviewForm", "WithdrawForm"]
+__all__ = [
+    "AnswerForm",
+    "CourseAIForm",
+    "FeedbackForm",
+    "MaterialForm",
+    "MessageForm",
+    "ReviewForm",
+    "WithdrawForm",
+]

@@ -18,6 +18,7 @@ from ai_answers.models.calls import CallOutcome, Disclosure, ModelCall, ModelPri
 from ai_answers.models.confidence import Calibration, CalibrationMethod
 from ai_answers.models.conversations import (
     MAX_MESSAGE,
+    WAITED_FOR,
     Conversation,
     ConversationKind,
     Message,
@@ -53,6 +54,7 @@ __all__ = [
     "SHOWN",
     "SOURCE_REASONS",
     "STAFF_REASONS",
+    "WAITED_FOR",
     "AIConsent",
     "Answer",
     "AnswerEndorsement",

@@ -5,7 +5,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts.models import Course, Tenanted, User, one_of
-from ai_answers.querysets import ConversationQuerySet, MessageQuerySet, SummaryPointQuerySet
+from ai_answers.querysets import ConversationQuerySet, MessageQuerySet, SummaryPointQuerySet, ThreadSummaryQuerySet
 from forum.models import Post, Thread
 
 MAX_MESSAGE = 4000
@@ -57,6 +57,10 @@ class MessageState(models.TextChoices):
     FAILED = "failed", "Failed"
 
 
+# Somebody waits for more of these.
+WAITED_FOR = (MessageState.QUEUED, MessageState.WRITING)
+
+
 class Message(Tenanted):
     """One thing said. While the machine writes, `body` grows by whole statements, each with its quotations checked."""
 
@@ -66,6 +70,12 @@ class Message(Tenanted):
     state = models.CharField(max_length=10, choices=MessageState, default=MessageState.DONE)
     body = models.TextField(blank=True)
     body_html = models.TextField(blank=True, editable=False)
+    # Who spoke, and whether it runs elsewhere: then what was asked has left this server.
+    engine = models.CharField(max_length=40, blank=True)
+    model = models.CharField(max_length=80, blank=True)
+    is_remote = models.BooleanField(default=False)
+    # An assignment is under embargo: it only points at the reading.
+    is_hint = models.BooleanField(default=False)
     # The person pressed stop; whoever writes looks at it between statements.
     stop_asked_at = models.DateTimeField(null=True, editable=False)
     attempts = models.PositiveSmallIntegerField(default=0)
@@ -89,6 +99,10 @@ class Message(Tenanted):
     def __str__(self) -> str:
         return f"message {self.position}"
 
+    @property
+    def is_pending(self) -> bool:
+        return self.state in WAITED_FOR
+
 
 class SummaryState(models.TextChoices):
     QUEUED = "queued", "Waiting"
@@ -110,6 +124,8 @@ class ThreadSummary(Tenanted):
     error_code = models.CharField(max_length=80, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects = ThreadSummaryQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "thread summaries"

@@ -1,8 +1,18 @@
 """The machine's work in the background, a file per concept."""
 
 from ai_answers.tasks.answers import MAX_ATTEMPTS, generate_answer
+from ai_answers.tasks.conversations import REPLY_ATTEMPTS, forget_previews, reply, summarise
 from ai_answers.tasks.rechecking import recheck_material, refit_calibrations, replace_hints, rewrite_answer
 
 __all__ = [
-    "MAX_ATTEMPTS", "generate_answer", "recheck_material", "refit_calibrations", "replace_hints", "rewrite_answer",
-]  # fmt: skip
+    "MAX_ATTEMPTS",
+    "REPLY_ATTEMPTS",
+    "forget_previews",
+    "generate_answer",
+    "recheck_material",
+    "refit_calibrations",
+    "replace_hints",
+    "reply",
+    "rewrite_answer",
+    "summarise",
+]

@@ -14,12 +14,59 @@ from ai_answers.views.answers import (
     withdraw_answer,
 )
 from ai_answers.views.confidence import confidence, refit
+from ai_answers.views.conversations import (
+    conversation,
+    conversation_as_thread,
+    conversations,
+    delete_conversation,
+    export_conversation,
+    message,
+    message_stream,
+    overview,
+    question_as_thread,
+    retry_message,
+    stop_message,
+)
 from ai_answers.views.course_ai import course_ai
 from ai_answers.views.materials import add_material, material, materials
+from ai_answers.views.preview import accept_preview, ask_panel, preview, preview_panel
 from ai_answers.views.review import review
+from ai_answers.views.summaries import summary, summary_panel
 
 __all__ = [
-    "add_material", "answer", "answer_feedback", "answer_history", "answer_panel", "ask_person", "confidence",
-    "course_ai", "edit_answer", "endorse_answer", "material", "materials", "publish_answer", "refit",
-    "regenerate_answer", "retry_answer", "review", "withdraw_answer",
-]  # fmt: skip
+    "accept_preview",
+    "add_material",
+    "answer",
+    "answer_feedback",
+    "answer_history",
+    "answer_panel",
+    "ask_panel",
+    "ask_person",
+    "confidence",
+    "conversation",
+    "conversation_as_thread",
+    "conversations",
+    "course_ai",
+    "delete_conversation",
+    "edit_answer",
+    "endorse_answer",
+    "export_conversation",
+    "material",
+    "materials",
+    "message",
+    "message_stream",
+    "overview",
+    "preview",
+    "preview_panel",
+    "publish_answer",
+    "question_as_thread",
+    "refit",
+    "regenerate_answer",
+    "retry_answer",
+    "retry_message",
+    "review",
+    "stop_message",
+    "summary",
+    "summary_panel",
+    "withdraw_answer",
+]

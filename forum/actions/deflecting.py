@@ -1,4 +1,4 @@
-"""Noting that an earlier thread spared a question."""
+"""Noting that an earlier thread, or the course's materials, spared a question."""
 
 from datetime import timedelta
 
@@ -6,6 +6,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.access import Member
+from accounts.models import User
 from forum import access
 from forum.actions.drafts import discard_draft
 from forum.actions.threads import lock_thread_row
@@ -16,16 +17,21 @@ SAME_QUESTION = timedelta(hours=1)
 
 
 @transaction.atomic
-def record_deflection(*, by: Member, thread: Thread) -> Deflection:
-    """Note that `thread` answers what the member was about to ask, and forget their draft.
+def record_deflection(*, by: Member, thread: Thread | None) -> Deflection:
+    """Note that `thread` (None: what the materials say) answers what the member was about to ask; forget their draft.
 
-    Once per person and thread within an hour: the lock on the thread makes a second click wait for the first. No audit
-    row: who nearly asked what is nobody's business.
+    Once per person and thread within an hour: the lock on the thread, or the person, makes a second click wait for the
+    first. No audit row: who nearly asked what is nobody's business.
     """
     access.require(by.may_write)
-    thread = lock_thread_row(thread)
+    if thread is None:
+        User.objects.select_for_update(no_key=True).get(pk=by.user.pk)
+    else:
+        thread = lock_thread_row(thread)
     discard_draft(by=by, thread=None, post=None)
-    earlier = Deflection.objects.visible_to(by).filter(thread=thread, created_at__gt=timezone.now() - SAME_QUESTION)
+    earlier = Deflection.objects.visible_to(by).filter(
+        course=by.course, thread=thread, created_at__gt=timezone.now() - SAME_QUESTION
+    )
     return earlier.first() or Deflection.objects.create(
-        institution_id=thread.institution_id, user=by.user, course=by.course, thread=thread
+        institution_id=by.course.institution_id, user=by.user, course=by.course, thread=thread
     )

@@ -90,6 +90,8 @@ class ThreadDraft:
     anonymity: Anonymity = Anonymity.NAMED
     tags: Collection[Tag] = ()
     assignment: Assignment | None = None
+    # What its text was made from (`forum.panels.register_ask_origin`); the person may have changed every word since.
+    origin: str = ""
 
     def submission_key(self, form_key: uuid.UUID) -> uuid.UUID:
         """Return the same key for the same text sent from the same form, however often and from however many tabs."""
@@ -148,7 +150,7 @@ def start_thread(*, by: Member, draft: ThreadDraft, form_key: uuid.UUID) -> Thre
         institution_id=course.institution_id, thread=thread, user=by.user, read_at=thread.last_activity_at
     )
     discard_draft(by=by, thread=None, post=None)
-    thread_started.send(sender=Thread, thread=thread)
+    thread_started.send(sender=Thread, thread=thread, origin=draft.origin)
     if thread.is_shown:
         note_mentions(by=by, writing=thread, people=people)
     else:

@@ -41,11 +41,11 @@ class SearchEntry(Tenanted):
 
 
 class Deflection(Tenanted):
-    """Somebody was about to ask, was shown a thread, and said that it answers them."""
+    """Somebody was about to ask, was shown a thread, or what the materials say (no thread), and said that it answers them."""
 
     user = models.ForeignKey(User, models.CASCADE, related_name="+")
     course = models.ForeignKey(Course, models.CASCADE, related_name="+")
-    thread = models.ForeignKey(Thread, models.CASCADE, related_name="deflections")
+    thread = models.ForeignKey(Thread, models.CASCADE, null=True, blank=True, related_name="deflections")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = DeflectionQuerySet.as_manager()

@@ -1,7 +1,7 @@
 """Asking, reading and running a thread."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 
 from django.contrib import messages
@@ -28,7 +28,7 @@ from forum.models import (
     StaffNote,
     Thread,
 )
-from forum.panels import thread_panels
+from forum.panels import ask_panels, prefilled, thread_panels
 from forum.responses import fill, left_over, values_for
 from forum.search import Likeness, Similar, similar_threads
 from quokkaq.lib.markdown import References
@@ -49,25 +49,29 @@ def ask(request: SignedInRequest, slug: str) -> HttpResponse:
             return render(request, "forum/ask_closed.html", {"member": member, "section": "ask"}, status=403)
         # One key until something is posted, so that two tabs with the same text are one question.
         form_key = request.session.setdefault(session_key, str(uuid.uuid4()))
+        # What it was opened with comes before a draft, which is shown below: typing something else replaces it.
+        prefill = prefilled(member, request.GET.get("from", ""))
         draft = Draft.objects.visible_to(member).filter(thread=None, post=None).first()
-        form = ThreadForm(member=member, initial={**(draft.fields if draft else {}), "form_key": form_key})
-        return render(request, "forum/ask.html", _ask_context(member, form) | {"draft": draft})
+        fields = draft.fields if draft else {}
+        form = ThreadForm(member=member, initial={**(prefill or fields), "form_key": form_key})
+        if not prefill:
+            return ask_page(request, member, form, draft=draft)
+        kept = [str(fields[name]) for name in ("title", "body") if fields.get(name)]
+        return ask_page(request, member, form, kept=["\n\n".join(kept)] if kept else [])
     form = ThreadForm(request.POST, member=member)
     if not form.is_valid():
-        return render(request, "forum/ask.html", _ask_context(member, form), status=422)
+        return ask_page(request, member, form, status=422)
     if "preview" in request.POST:
-        context = _ask_context(member, form) | {"preview": _preview(member, form.cleaned_data["body"])}
-        return render(request, "forum/ask.html", context)
+        return ask_page(request, member, form, preview=_preview(member, form.cleaned_data["body"]))
     duplicates = [] if "confirmed" in request.POST else _duplicates(member, form)
     if duplicates:
         # The first is the most alike: it says how sure the warning is.
-        context = _ask_context(member, form) | {"similar": duplicates, "warning": duplicates[0].likeness.value}
-        return render(request, "forum/ask.html", context)
+        return ask_page(request, member, form, similar=duplicates, warning=duplicates[0].likeness.value)
     try:
         thread = actions.start_thread(by=member, draft=form.draft(), form_key=form.key())
     except access.Refused as refusal:
         form.add_error(None, f"{refusal} What you wrote is still below.")
-        return render(request, "forum/ask.html", _ask_context(member, form), status=409)
+        return ask_page(request, member, form, status=409)
     request.session.pop(session_key, None)
     return redirect("forum:thread", slug=slug, number=thread.number)
 
@@ -82,10 +86,24 @@ def _duplicates(member: Member, form: ThreadForm) -> list[Similar]:
     return sorted(same, key=lambda item: (-item.likeness.step, -item.sureness))
 
 
-def _ask_context(member: Member, form: ThreadForm) -> dict[str, object]:
-    return {
-        "member": member, "form": form, "draft": None, "preview": "", "similar": [], "warning": "", "section": "ask",
-    }  # fmt: skip
+def ask_page(
+    request: SignedInRequest,
+    member: Member,
+    form: ThreadForm,
+    *,
+    panels: Sequence[str] | None = None,
+    status: int = 200,
+    **shown: object,
+) -> HttpResponse:
+    """Render the page on which a thread is written.
+
+    `panels` stand in the places of the registered ones; `shown` is what else it shows (`draft`, `preview`, `similar`,
+    `warning`, `kept`).
+    """
+    context: dict[str, object] = {"draft": None, "preview": "", "similar": [], "warning": "", "kept": []} | shown
+    context |= {"member": member, "form": form, "section": "ask"}
+    context["panels"] = ask_panels(request, member) if panels is None else panels
+    return render(request, "forum/ask.html", context, status=status)
 
 
 def _preview(member: Member, body: str) -> str:

@@ -10,6 +10,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from accounts.models import Enrollment
+from ai_answers import actions as ai_actions
 from forum import actions
 from forum.models import Thread
 from tests import factories
@@ -140,6 +141,19 @@ POLICIES = {
     "ai_answers:course-ai": STAFF,
     "ai_answers:confidence": STAFF,
     "ai_answers:refit": STAFF,
+    "ai_answers:summary": COURSE,
+    "ai_answers:conversations": COURSE,
+    "ai_answers:conversation": COURSE,
+    "ai_answers:delete-conversation": COURSE,
+    "ai_answers:export-conversation": COURSE,
+    "ai_answers:message": COURSE,
+    "ai_answers:message-stream": COURSE,
+    "ai_answers:stop-message": COURSE,
+    "ai_answers:retry-message": COURSE,
+    "ai_answers:preview": COURSE,
+    "ai_answers:preview-panel": COURSE,
+    "ai_answers:accept-preview": COURSE,
+    "ai:overview": SIGNED_IN,
     "ai_answers:materials": COURSE,
     "ai_answers:material": COURSE,
     "ai_answers:add-material": STAFF,
@@ -147,7 +161,17 @@ POLICIES = {
 }
 # GET answers 405 there, also to those who may POST.
 # Belongs to one persona: also to other members it is nothing.
-OWN_ONLY = {"forum:delete-view": "sam", "forum:delete-note": "tim"}
+OWN_ONLY = {
+    "forum:delete-view": "sam",
+    "forum:delete-note": "tim",
+    **{
+        f"ai_answers:{name}": "sam"
+        for name in (
+            "conversation", "delete-conversation", "export-conversation", "message", "message-stream", "stop-message",
+            "retry-message", "preview-panel", "accept-preview",
+        )
+    },
+}  # fmt: skip
 # TAs may look at the course's set-up and not change these.
 INSTRUCTORS_ONLY = {"forum:add-people", "forum:archive-course", "forum:open-posting", "ai_answers:refit"}
 POST_ONLY_FOR_STAFF = {
@@ -176,7 +200,14 @@ def places(world: World) -> Places:
     sam, tim = world.member("sam"), world.member("tim")
     answer = factories.make_answer(sam, tim)
     post = factories.make_post(sam, answer.thread)
+    talk = ai_actions.start_conversation(by=sam, text="When is it evaluated?", form_key=uuid.uuid4())
+    preview = ai_actions.start_preview(by=sam, title="When is it evaluated?", body="Once?", form_key=uuid.uuid4())
+    preview.messages.filter(speaker="machine").update(state="done")
     return {
+        "conversation_id": talk.pk,
+        "preview_id": preview.pk,
+        "message_id": talk.messages.get(speaker="machine").pk,
+        "kind": "md",
         "slug": world.course.slug,
         "number": answer.thread.number,
         "post_id": post.pk,

@@ -1,0 +1,10 @@
+"""Routes of what is one's own with the machine, over all courses."""
+
+from django.urls import path
+
+from ai_answers import views
+
+app_name = "ai"
+urlpatterns = [
+    path("ai/", views.overview, name="overview"),
+]
