@@ -17,6 +17,7 @@ from ai_answers import access
 from ai_answers.actions.calls import consult
 from ai_answers.citations import Composition, check_claims
 from ai_answers.engines import Abstention, Engine, Request, Source, Task
+from ai_answers.indexing import meaning_of
 from ai_answers.models import (
     PENDING,
     Answer,
@@ -120,7 +121,8 @@ def generate_answer(answer_id: uuid.UUID, *, engine: Engine | None = None) -> No
         return
     thread = answer.thread
     question = Question(thread.title, thread.body)
-    retrieval = retrieve(question, member=_reader(thread))
+    meaning = meaning_of(question, course=thread.course, user=thread.author)
+    retrieval = retrieve(question, member=_reader(thread), exclude_thread=thread, meaning=meaning)
     passages = [scored.passage for scored in retrieval.passages]
     sources = [Source(passage.heading, passage.text) for passage in passages]
     request = Request(Task.ANSWER, question, sources, retrieval=retrieval)
