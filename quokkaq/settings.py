@@ -184,6 +184,14 @@ SESSION_COOKIE_AGE = 7 * 24 * 3600
 SESSION_COOKIE_NAME = "quokkaq_session"
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
+# Vectors of meaning: the embedded model, or a service that speaks OpenAI's protocol
+
+EMBEDDING_BASE_URL = env.text("EMBEDDING_BASE_URL")
+EMBEDDING_API_KEY = env.secret("EMBEDDING_API_KEY")
+EMBEDDING_MODEL = env.text("EMBEDDING_MODEL")
+if EMBEDDING_BASE_URL:
+    env.require("EMBEDDING_MODEL", EMBEDDING_MODEL, "Name the model that EMBEDDING_BASE_URL is to use.")
+
 # Files
 
 AWS_STORAGE_BUCKET_NAME = env.text("AWS_STORAGE_BUCKET_NAME")

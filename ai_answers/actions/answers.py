@@ -18,6 +18,7 @@ from ai_answers.actions.calls import consult
 from ai_answers.actions.confidence import calibration_for, probability_of
 from ai_answers.citations import Composition, check_claims
 from ai_answers.engines import Abstention, Engine, ExtractiveEngine, Request, Source, Task
+from ai_answers.indexing import meaning_of
 from ai_answers.models import (
     PENDING,
     Answer,
@@ -128,7 +129,8 @@ def generate_answer(answer_id: uuid.UUID, *, engine: Engine | None = None) -> No
         return
     thread = answer.thread
     question = Question(thread.title, thread.body)
-    retrieval = retrieve(question, member=_reader(thread))
+    meaning = meaning_of(question, course=thread.course, user=thread.author)
+    retrieval = retrieve(question, member=_reader(thread), exclude_thread=thread, meaning=meaning)
     passages = [scored.passage for scored in retrieval.passages]
     sources = [Source(passage.heading, passage.text) for passage in passages]
     task = Task.HINT if answer.is_hint else Task.ANSWER

