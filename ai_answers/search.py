@@ -80,9 +80,7 @@ def retrieve(question: Question, *, member: Member, limit: int = 8) -> Retrieval
     }
     best = sorted(scores, key=lambda passage_id: (-scores[passage_id], passage_id))[:limit]
     rows = visible.filter(pk__in=best).annotate(document_length=Length("version__text"))
-    found: dict[uuid.UUID, Any] = {
-        p.pk: p for p in rows.select_related("version__material").defer("search", "version__text")
-    }
+    found: dict[uuid.UUID, Any] = {p.pk: p for p in rows.with_source()}
     return Retrieval(
         [ScoredPassage(found[key], scores[key], found[key].document_length) for key in best if key in found],
         weights,
