@@ -19,6 +19,7 @@ from ai_answers.models import (
     ConversationKind,
     CourseAI,
     Material,
+    MaterialImport,
     MaterialVersion,
     Message,
     MessageState,
@@ -34,11 +35,27 @@ def require(allowed: bool) -> None:
 
 
 def get_material(member: Member, material_id: uuid.UUID) -> Material:
-    """Return a material of the member's course, or raise 404."""
-    material = Material.objects.visible_to(member).filter(pk=material_id).first()
+    """Return a material of the member's course, or raise 404. An endorsed thread has its own page."""
+    material = Material.objects.visible_to(member).taught().filter(pk=material_id).first()
     if material is None:
         raise Http404
     return material
+
+
+def get_deleted_material(member: Member, material_id: uuid.UUID) -> Material:
+    """Return a removed material, to staff of its course, or raise 404."""
+    material = Material.objects.deleted_in(member).filter(pk=material_id).first()
+    if material is None:
+        raise Http404
+    return material
+
+
+def get_import(member: Member, import_id: uuid.UUID) -> MaterialImport:
+    """Return an import of the member's course to its staff, or raise 404."""
+    found = MaterialImport.objects.visible_to(member).filter(pk=import_id).first()
+    if found is None:
+        raise Http404
+    return found
 
 
 def get_version(member: Member, material: Material, number: int | None) -> MaterialVersion:
@@ -49,6 +66,11 @@ def get_version(member: Member, material: Material, number: int | None) -> Mater
         raise Http404
     version.material = material
     return version
+
+
+def find_original(member: Member, version: MaterialVersion) -> MaterialImport | None:
+    """Return the import of the file that a version was read from, to staff, if the file is still there."""
+    return MaterialImport.objects.visible_to(member).filter(version=version).exclude(storage_key="").first()
 
 
 def find_answer(member: Member, thread: Thread) -> Answer | None:

@@ -44,10 +44,10 @@ def fill_answers(member: Member, hits: Sequence[Hit]) -> None:
 
 
 def rank_materials(member: Member, request: Request) -> list[Hit]:
-    """Rank materials by the passage of their newest version that fits best."""
+    """Rank materials by the passage of their newest version that fits best; endorsed threads are found as threads."""
     if not request.words or request.query.about_threads:
         return []
-    rows = Passage.objects.visible_to(member).current()
+    rows = Passage.objects.visible_to(member).current().taught()
     hits = rank_rows("materials", request, dated(rows, request.query, "version__created_at"), "search")
     versions = dict(rows.filter(pk__in=[hit.key for hit in hits]).values_list("pk", "version_id"))
     best: dict[uuid.UUID, Hit] = {}
@@ -58,9 +58,7 @@ def rank_materials(member: Member, request: Request) -> list[Hit]:
 
 def fill_materials(member: Member, hits: Sequence[Hit]) -> None:
     """Load the passages that are shown, each with the address that opens its material there."""
-    rows = (
-        Passage.objects.visible_to(member).select_related("version__material").defer("search", "version__text", "text")
-    )
+    rows = Passage.objects.visible_to(member).with_source().defer("text")
     rows = rows.annotate(shown=Left("text", SHOWN_CHARACTERS))  # type: ignore[no-redef]  # declared on the model
     found = rows.in_bulk([hit.key for hit in hits])
     for hit in hits:

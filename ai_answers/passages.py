@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ai_answers.parsing import Parsed
+
 # A passage is about as long as what one would read out: BM25 and readers both do badly with a page at once.
 TARGET_CHARACTERS = 900
 MAX_CHARACTERS = 1600
@@ -12,6 +14,13 @@ _BLOCK = re.compile(r"(?:[^\n]*\S[^\n]*(?:\n|\Z))+")
 _MARKDOWN_HEADING = re.compile(r"#{1,6}[ \t]+(.+?)[ \t#]*$")
 _UNDERLINE = re.compile(r"([*=\-~^\"#+])\1{2,}$")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)\]*_]*\s+(?=[\"'“‘(\[*_$]*[A-Z0-9])")
+# Where a long block is cut, best first: where a sentence ends with its line, where one ends, at a line end, between words.
+_PLACES_TO_CUT = [
+    re.compile(r"[.!?:;][\"'”’)\]]*\n"),
+    re.compile(r"[.!?][\"'”’)\]]*\s"),
+    re.compile(r"\n"),
+    re.compile(r"\s"),
+]
 _ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|cf|vs|Dr|Prof|Fig|No|Sec|Eq)\.|\b[A-Z]\.)$")
 
 
@@ -22,6 +31,8 @@ class Span:
     start: int
     end: int
     heading: str = ""
+    locator_kind: str = ""
+    locator: int | None = None
 
 
 def normalise(text: str) -> str:
@@ -51,6 +62,62 @@ def split_passages(text: str) -> list[Span]:
     if start >= 0:
         spans.append(Span(start, end, heading))
     return spans
+
+
+def cut(parsed: Parsed) -> list[Span]:
+    """Return the passages of a file that was read: none spans two sections, and each knows its page, slide or cell.
+
+    Markdown is cut along its own headings as well. Other texts are packed like it, and a block that is too long (a page
+    of a PDF is often one) is cut where a sentence ends with its line, if it can be.
+    """
+    spans: list[Span] = []
+    for section in parsed.sections:
+        text = parsed.text[section.start : section.end]
+        pieces = split_passages(text) if section.is_markup else _packed(text)
+        spans += [
+            Span(
+                section.start + piece.start,
+                section.start + piece.end,
+                piece.heading or section.heading,
+                section.locator_kind,
+                section.locator,
+            )
+            for piece in pieces
+        ]
+    return spans
+
+
+def _packed(text: str) -> list[Span]:
+    """Return the blocks of a text without markup, packed up to `TARGET_CHARACTERS`."""
+    spans: list[Span] = []
+    start = end = -1
+    for match in _BLOCK.finditer(text):
+        for block_start, block_end in _cut_block(text, match.start(), match.start() + len(match.group().rstrip())):
+            if start >= 0 and block_end - start > TARGET_CHARACTERS:
+                spans.append(Span(start, end))
+                start = -1
+            if start < 0:
+                start = block_start
+            end = block_end
+    if start >= 0:
+        spans.append(Span(start, end))
+    return spans
+
+
+def _cut_block(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    while end - start > MAX_CHARACTERS:
+        window = text[start : start + MAX_CHARACTERS]
+        ends = [match.end() for pattern in _PLACES_TO_CUT if (match := _last(pattern, window))]
+        to = start + (ends[0] if ends else MAX_CHARACTERS)
+        yield start, start + len(text[start:to].rstrip())
+        start = to
+    if text[start:end].strip():
+        yield start, end
+
+
+def _last(pattern: re.Pattern[str], window: str) -> re.Match[str] | None:
+    """Return the last match in the second half of the window."""
+    return max(pattern.finditer(window, len(window) // 2), key=lambda match: match.end(), default=None)
 
 
 def _blocks(text: str) -> Iterator[tuple[int, int, str | None]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.db import models
-from django.db.models import Case, Count, Exists, F, OuterRef, Prefetch, Q, Value, When, Window
+from django.db.models import Case, Count, Exists, F, OuterRef, Prefetch, Q, Subquery, Value, When, Window
 from django.db.models.functions import RowNumber, Substr
 from django.utils import timezone
 
@@ -60,6 +60,11 @@ def _readable(material: str, member: Member) -> Q:
     )
 
 
+def _thread_texts(path: str) -> list[str]:
+    """Return the columns of a joined thread that an address doesn't need."""
+    return [f"{path}__{column}" for column in ("body", "body_html")]
+
+
 class MaterialQuerySet(models.QuerySet["Material"]):
     def visible_to(self, member: Member) -> "MaterialQuerySet":
         return self.filter(_readable("", member))
@@ -67,6 +72,23 @@ class MaterialQuerySet(models.QuerySet["Material"]):
     def taught(self) -> "MaterialQuerySet":
         """Return what staff put there, without endorsed threads."""
         return self.filter(thread=None)
+
+    def listed(self) -> "MaterialQuerySet":
+        """Join what a line of the list shows; `pages` is the last page, slide or cell something stands on, with its kind."""
+        rows = _rows("Passage").filter(version=OuterRef("current_version"), locator__isnull=False)
+        last = rows.order_by("-position")
+        return (
+            self.select_related("current_version")  # type: ignore[no-redef]  # declared on the model
+            .defer("current_version__text")
+            .annotate(pages=Subquery(last.values("locator")[:1]), page_kind=Subquery(last.values("locator_kind")[:1]))
+        )
+
+    def deleted_in(self, member: Member) -> "MaterialQuerySet":
+        """Return what was removed from the course, to its staff."""
+        if not member.is_staff:
+            return self.none()
+        rows = self.filter(course=member.course, institution_id=member.course.institution_id)
+        return rows.taught().exclude(deleted_at=None)
 
 
 class MaterialVersionQuerySet(models.QuerySet["MaterialVersion"]):
@@ -90,6 +112,15 @@ class PassageQuerySet(models.QuerySet["Passage"]):
     def current(self) -> "PassageQuerySet":
         """Return the passages of the newest version of each material."""
         return self.filter(version=F("version__material__current_version"))
+
+    def taught(self) -> "PassageQuerySet":
+        """Return the passages of what staff put there, without those of endorsed threads."""
+        return self.filter(version__material__thread=None)
+
+    def with_source(self) -> "PassageQuerySet":
+        """Join what the address of a passage needs, without the long texts."""
+        path = "version__material__thread"
+        return self.select_related(path).defer("search", "version__text", *_thread_texts(path))
 
 
 class PassageVectorQuerySet(models.QuerySet["PassageVector"]):
@@ -170,8 +201,8 @@ class CitationQuerySet(models.QuerySet["Citation"]):
     def with_source(self) -> "CitationQuerySet":
         """Join the source, and add `source_text`: what the stored version says at the cited offsets, now."""
         return (
-            self.select_related("version__material", "passage")  # type: ignore[no-redef]  # declared on the model
-            .defer("version__text", "passage__text", "passage__search")
+            self.select_related("version__material__thread", "passage")  # type: ignore[no-redef]  # declared on the model
+            .defer("version__text", "passage__text", "passage__search", *_thread_texts("version__material__thread"))
             .annotate(source_text=Substr("version__text", F("start") + 1, F("end") - F("start")))
             .order_by("number")
         )

@@ -8,8 +8,18 @@ from django.dispatch import receiver
 
 from accounts.models import Course
 from ai_answers import actions
-from forum.models import Kind, Merge, Thread
-from forum.signals import merge_undone, thread_moved, thread_refiled, thread_started, threads_merged
+from forum.models import Kind, Merge, Post, Thread
+from forum.signals import (
+    answer_accepted,
+    merge_undone,
+    post_endorsed,
+    text_decided,
+    thread_changed,
+    thread_moved,
+    thread_refiled,
+    thread_started,
+    threads_merged,
+)
 
 
 @receiver(thread_started, dispatch_uid="ai_answers.answer_new_question")
@@ -53,3 +63,28 @@ def answer_refiled(sender: type[Thread], thread: Thread, **kwargs: Any) -> None:
     """Answer a discussion that became a question."""
     if thread.kind == Kind.QUESTION:
         actions.request_answer(thread=thread)
+
+
+@receiver([post_endorsed, answer_accepted], dispatch_uid="ai_answers.follow_vouched_reply")
+def follow_vouched_reply(sender: type[Post], post: Post, **kwargs: Any) -> None:
+    """Let a thread become a source when staff stand behind a reply."""
+    actions.note_thread_change(thread=post.thread)
+
+
+@receiver([thread_changed, thread_refiled, thread_moved], dispatch_uid="ai_answers.follow_thread")
+def follow_thread(sender: type[Thread], thread: Thread, **kwargs: Any) -> None:
+    """Let a source follow its thread: what it says, where it stands, who may read it."""
+    actions.note_thread_change(thread=thread)
+
+
+@receiver(text_decided, dispatch_uid="ai_answers.follow_decision")
+def follow_decision(sender: type[Thread | Post], writing: Thread | Post, **kwargs: Any) -> None:
+    """Let a source follow what staff hide and show."""
+    actions.note_thread_change(thread=writing.thread if isinstance(writing, Post) else writing)
+
+
+@receiver([threads_merged, merge_undone], dispatch_uid="ai_answers.follow_merge")
+def follow_merge(sender: type[Merge], merge: Merge, **kwargs: Any) -> None:
+    """Let the sources of both threads follow the replies that changed places."""
+    for thread in (merge.source, merge.target):
+        actions.note_thread_change(thread=thread)

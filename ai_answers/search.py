@@ -135,9 +135,7 @@ def retrieve(
     best = sorted(scores, key=lambda passage_id: (-scores[passage_id], passage_id))[:limit]
     sentences = _sentences(meaning, best) if meaning else {}
     rows = visible.filter(pk__in=best).annotate(document_length=Length("version__text"))
-    found: dict[uuid.UUID, Any] = {
-        p.pk: p for p in rows.select_related("version__material").defer("search", "version__text")
-    }
+    found: dict[uuid.UUID, Any] = {p.pk: p for p in rows.with_source()}
     passages = [
         ScoredPassage(found[key], scores[key], found[key].document_length, sentences.get(key, {}))
         for key in best

@@ -34,6 +34,13 @@ urlpatterns = [
     path("ai/<uuid:conversation_id>/export.<slug:kind>", views.export_conversation, name="export-conversation"),
     path("materials/", views.materials, name="materials"),
     path("materials/add/", views.add_material, name="add-material"),
+    path("materials/imports/", views.imports, name="imports"),
+    path("materials/imports/<uuid:import_id>/retry/", views.retry_import, name="retry-import"),
+    path("materials/imports/<uuid:import_id>/dismiss/", views.dismiss_import, name="dismiss-import"),
     path("materials/<uuid:material_id>/", views.material, name="material"),
     path("materials/<uuid:material_id>/add-version/", views.add_material, name="add-version"),
+    path("materials/<uuid:material_id>/file/", views.material_file, name="material-file"),
+    path("materials/<uuid:material_id>/versions/", views.material_versions, name="material-versions"),
+    path("materials/<uuid:material_id>/delete/", views.delete_material, name="delete-material"),
+    path("materials/<uuid:material_id>/restore/", views.restore_material, name="restore-material"),
 ]

@@ -30,3 +30,6 @@ thread_moved = Signal()
 thread_refiled = Signal()
 # Arguments: thread, to (the User who shall see to it), by (the Member who said so). Not when somebody takes it themselves.
 thread_assigned = Signal()
+# Arguments: thread. What it or a reply says was edited, deleted or restored, an endorsement or acceptance was taken back,
+# or its asker opened it to the course.
+thread_changed = Signal()

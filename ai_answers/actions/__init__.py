@@ -26,7 +26,9 @@ from ai_answers.actions.conversing import (
     write_reply,
 )
 from ai_answers.actions.feedback import ask_person, give_feedback
-from ai_answers.actions.materials import import_material
+from ai_answers.actions.imports import IMPORT_TASK, dismiss_import, fail_import, read_import, retry_import, start_import
+from ai_answers.actions.indexing import INDEX_TASK, index_missing, index_version
+from ai_answers.actions.materials import delete_material, import_material, restore_material
 from ai_answers.actions.policy import set_course_ai
 from ai_answers.actions.previewing import accept_preview, forget_previews, start_preview
 from ai_answers.actions.rechecking import (
@@ -59,15 +61,24 @@ from ai_answers.actions.summarising import (
     texts_of,
     write_summary,
 )
+from ai_answers.actions.thread_sources import (
+    REFRESH_TASK,
+    note_thread_change,
+    refresh_missing_sources,
+    refresh_thread_source,
+)
 
 __all__ = [
     "GENERATE_TASK",
+    "IMPORT_TASK",
+    "INDEX_TASK",
     "LONG_CHARACTERS",
     "LONG_REPLIES",
     "MAX_BULK",
     "MIN_EACH",
     "MIN_JUDGED",
     "RECHECK_TASK",
+    "REFRESH_TASK",
     "REPLY_TASK",
     "REVIEW_ACTS",
     "REWRITE_TASK",
@@ -79,36 +90,48 @@ __all__ = [
     "check_markers",
     "cited_numbers",
     "delete_conversation",
+    "delete_material",
     "digest_of",
+    "dismiss_import",
     "do_to_answers",
     "edit_answer",
     "edit_token",
     "enqueue_recheck",
     "fail_answer",
+    "fail_import",
     "fail_reply",
     "fail_summary",
     "forget_previews",
     "generate_answer",
     "give_feedback",
     "import_material",
+    "index_missing",
+    "index_version",
     "link_thread",
+    "note_thread_change",
     "publish_answer",
+    "read_import",
     "recheck_material",
     "refit_all",
     "refit_course",
+    "refresh_missing_sources",
+    "refresh_thread_source",
     "regenerate_answer",
     "remove_answer",
     "render_answer",
     "replace_hints",
     "request_answer",
     "request_summary",
+    "restore_material",
     "retry_answer",
+    "retry_import",
     "retry_reply",
     "return_answers",
     "rewrite_answer",
     "set_answer_endorsement",
     "set_course_ai",
     "start_conversation",
+    "start_import",
     "start_preview",
     "stop_reply",
     "swap_answers",

@@ -5,7 +5,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from accounts.admin import CourseScopedAdmin, ReadOnlyAdmin, ScopedRelatedFilter
-from ai_answers.models import Material, MaterialVersion, Passage
+from ai_answers.models import Material, MaterialImport, MaterialVersion, Passage, PassageVector
 
 
 @admin.register(Material)
@@ -48,12 +48,46 @@ class MaterialVersionAdmin(ReadOnlyAdmin[MaterialVersion]):
 @admin.register(Passage)
 class PassageAdmin(ReadOnlyAdmin[Passage]):
     course_paths = ("version__material__course",)
-    fields = ("version", "position", "heading", "start", "end", "word_count", "text")
+    fields = ("version", "position", "heading", "locator_kind", "locator", "start", "end", "word_count", "text")
     raw_id_fields = ("version",)
-    list_display = ("heading", "version", "position", "start", "end", "word_count")
-    list_filter = (("version__material__course", ScopedRelatedFilter),)
+    list_display = ("heading", "version", "position", "locator_kind", "locator", "start", "end", "word_count")
+    list_filter = (("version__material__course", ScopedRelatedFilter), "locator_kind")
     list_select_related = ("version__material__course",)
     search_fields = ("heading", "text")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Passage]:
         return super().get_queryset(request).defer("text", "search", "version__text")
+
+
+@admin.register(MaterialImport)
+class MaterialImportAdmin(ReadOnlyAdmin[MaterialImport]):
+    """What became of each file. Where it lies in the storage is shown to nobody."""
+
+    course_paths = ("course",)
+    fields = (
+        "course", "title", "kind", "format", "material", "version", "created_by", "original_name", "size", "state",
+        "problem", "passages_done", "passages_total", "created_at", "finished_at",
+    )  # fmt: skip
+    raw_id_fields = ("material", "version", "created_by")
+    list_display = ("title", "format", "course", "state", "problem", "passages_done", "passages_total", "created_at")
+    list_filter = (("course", ScopedRelatedFilter), "state", "format")
+    list_select_related = ("course",)
+    search_fields = ("title", "original_name")
+    date_hierarchy = "created_at"
+
+
+@admin.register(PassageVector)
+class PassageVectorAdmin(ReadOnlyAdmin[PassageVector]):
+    """Which passages are found by meaning, by which model; the numbers themselves say nothing to people."""
+
+    course_paths = ("passage__version__material__course",)
+    fields = ("passage", "model", "part", "start", "end")
+    raw_id_fields = ("passage",)
+    list_display = ("passage", "model", "part", "start", "end")
+    list_filter = (("passage__version__material__course", ScopedRelatedFilter), "model")
+    list_select_related = ("passage__version__material__course",)
+    search_fields = ("passage__heading",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PassageVector]:
+        heavy = ("vector", "passage__text", "passage__search", "passage__version__text")
+        return super().get_queryset(request).defer(*heavy)

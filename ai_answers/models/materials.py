@@ -64,6 +64,10 @@ class Material(Tenanted):
 
     objects = MaterialQuerySet.as_manager()
 
+    # Set by `listed()`.
+    pages: int | None
+    page_kind: str | None
+
     class Meta:
         ordering = ["title", "id"]
         constraints = [
@@ -162,9 +166,18 @@ class MaterialImport(Tenanted):
     def __str__(self) -> str:
         return f"{self.title} ({self.get_state_display()})"
 
+    @property
+    def is_under_way(self) -> bool:
+        return self.state in (ImportState.QUEUED, ImportState.READING, ImportState.INDEXING)
+
 
 def source_url(slug: str, version: MaterialVersion, start: int, end: int) -> str:
-    """Return the address that shows characters `start` to `end` of a version, marked, in the course `slug`."""
+    """Return the address that shows characters `start` to `end` of a version, marked, in the course `slug`.
+
+    Of an endorsed thread, it is the thread's own page.
+    """
+    if version.material.thread is not None:
+        return reverse("forum:thread", args=[slug, version.material.thread.number])
     path = reverse("ai_answers:material", args=[slug, version.material_id])
     return f"{path}?v={version.number}&start={start}&end={end}#cited"
 

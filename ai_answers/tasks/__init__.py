@@ -2,15 +2,27 @@
 
 from ai_answers.tasks.answers import MAX_ATTEMPTS, generate_answer
 from ai_answers.tasks.conversations import REPLY_ATTEMPTS, forget_previews, reply, summarise
+from ai_answers.tasks.materials import (
+    IMPORT_ATTEMPTS,
+    index_version,
+    keep_materials_indexed,
+    read_import,
+    refresh_thread_source,
+)
 from ai_answers.tasks.rechecking import recheck_material, refit_calibrations, replace_hints, rewrite_answer
 
 __all__ = [
+    "IMPORT_ATTEMPTS",
     "MAX_ATTEMPTS",
     "REPLY_ATTEMPTS",
     "forget_previews",
     "generate_answer",
+    "index_version",
+    "keep_materials_indexed",
+    "read_import",
     "recheck_material",
     "refit_calibrations",
+    "refresh_thread_source",
     "replace_hints",
     "reply",
     "rewrite_answer",

@@ -28,7 +28,18 @@ from ai_answers.views.conversations import (
     stop_message,
 )
 from ai_answers.views.course_ai import course_ai
-from ai_answers.views.materials import add_material, material, materials
+from ai_answers.views.materials import (
+    add_material,
+    delete_material,
+    dismiss_import,
+    imports,
+    material,
+    material_file,
+    material_versions,
+    materials,
+    restore_material,
+    retry_import,
+)
 from ai_answers.views.preview import accept_preview, ask_panel, preview, preview_panel
 from ai_answers.views.review import review
 from ai_answers.views.summaries import summary, summary_panel
@@ -48,10 +59,15 @@ __all__ = [
     "conversations",
     "course_ai",
     "delete_conversation",
+    "delete_material",
+    "dismiss_import",
     "edit_answer",
     "endorse_answer",
     "export_conversation",
+    "imports",
     "material",
+    "material_file",
+    "material_versions",
     "materials",
     "message",
     "message_stream",
@@ -62,7 +78,9 @@ __all__ = [
     "question_as_thread",
     "refit",
     "regenerate_answer",
+    "restore_material",
     "retry_answer",
+    "retry_import",
     "retry_message",
     "review",
     "stop_message",

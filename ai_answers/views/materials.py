@@ -1,30 +1,102 @@
 """The course's materials."""
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
+from difflib import SequenceMatcher
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.db.models import Q
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods, require_safe
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts.access import SignedInRequest, get_member, require_staff, require_writer
+from accounts.access import Member, Refused, SignedInRequest, get_member, require_staff, require_writer
 from accounts.decorators import login_required
 from ai_answers import access, actions
 from ai_answers.forms import MaterialForm
-from ai_answers.models import PASSAGES_PER_PAGE, Material, MaterialFormat, MaterialKind, MaterialVersion, Passage
+from ai_answers.models import (
+    PASSAGES_PER_PAGE,
+    Answer,
+    ImportState,
+    Material,
+    MaterialFormat,
+    MaterialImport,
+    MaterialKind,
+    MaterialVersion,
+    Passage,
+)
+from forum.differences import Stretch, difference
 from quokkaq.lib.markdown import render as render_markdown
+from quokkaq.lib.storage import serve
+
+# So long a file that was read is mentioned above the list; so many lines stand there.
+SHOWN_AFTER = timedelta(minutes=10)
+MAX_IMPORTS = 50
+MAX_DELETED = 50
+# Changes on a page, and characters of one that are compared word by word.
+MAX_CHANGES = 200
+MAX_COMPARED = 10_000
 
 
 @login_required
 @require_safe
 def materials(request: SignedInRequest, slug: str) -> HttpResponse:
-    """List what the course is taught from."""
+    """List what the course is taught from by kind; to staff, also what is being read and what was deleted."""
     member = get_member(request.user, slug)
-    listed = (
-        Material.objects.visible_to(member).taught().select_related("current_version").defer("current_version__text")
-    )
-    return render(request, "ai_answers/materials.html", {"member": member, "materials": listed, "section": "materials"})
+    listed = Material.objects.visible_to(member).taught().listed()
+    deleted = Material.objects.deleted_in(member).order_by("-deleted_at")[:MAX_DELETED]
+    context = {"member": member, "groups": _by_kind(listed), "deleted": deleted, "section": "materials"}
+    return render(request, "ai_answers/materials.html", context | _imports(member))
+
+
+@login_required
+@require_safe
+def imports(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Show the files that are being read, to staff: the page asks for it until they are done."""
+    member = get_member(request.user, slug)
+    require_staff(member)
+    if not request.htmx:
+        return redirect("ai_answers:materials", slug=slug)
+    return render(request, "ai_answers/_imports.html", {"member": member, "polled": True} | _imports(member))
+
+
+@login_required
+@require_POST
+def retry_import(request: SignedInRequest, slug: str, import_id: uuid.UUID) -> HttpResponse:
+    """Read a file again."""
+    member = get_member(request.user, slug)
+    try:
+        actions.retry_import(by=member, failed=access.get_import(member, import_id))
+    except Refused as refusal:
+        messages.error(request, str(refusal))
+    return redirect("ai_answers:materials", slug=slug)
+
+
+@login_required
+@require_POST
+def dismiss_import(request: SignedInRequest, slug: str, import_id: uuid.UUID) -> HttpResponse:
+    """Forget a file that couldn't be read."""
+    member = get_member(request.user, slug)
+    actions.dismiss_import(by=member, failed=access.get_import(member, import_id))
+    return redirect("ai_answers:materials", slug=slug)
+
+
+def _imports(member: Member) -> dict[str, object]:
+    """Return the imports staff should look at: under way, failed, or done a moment ago."""
+    recent = Q(finished_at__gte=timezone.now() - SHOWN_AFTER)
+    rows = MaterialImport.objects.visible_to(member).filter(~Q(state=ImportState.READY) | recent)
+    found = list(rows.select_related("version").defer("version__text")[:MAX_IMPORTS])
+    return {"imports": found, "is_busy": any(row.is_under_way for row in found)}
+
+
+def _by_kind(listed: Iterable[Material]) -> list[tuple[str, list[Material]]]:
+    found: dict[str, list[Material]] = {}
+    for one in listed:
+        found.setdefault(one.kind, []).append(one)
+    return [(kind.label, found[kind]) for kind in MaterialKind if kind in found]
 
 
 @dataclass(frozen=True)
@@ -32,6 +104,8 @@ class ShownPassage:
     """A passage as a page shows it; the cited characters apart, so that they can be marked."""
 
     passage: Passage
+    # The page, slide or cell, where another one begins; empty within it.
+    place: str
     html: str
     before: str
     cited: str
@@ -72,9 +146,76 @@ def material(request: SignedInRequest, slug: str, material_id: uuid.UUID) -> Htt
         "previous_page": page - 1 if page else None,
         "next_page": page + 1 if len(window) > PASSAGES_PER_PAGE else None,
         "is_current": version.pk == found.current_version_id,
+        "original": access.find_original(member, version),
         "section": "materials",
     }
     return render(request, "ai_answers/material.html", context)
+
+
+@login_required
+@require_safe
+def material_file(request: SignedInRequest, slug: str, material_id: uuid.UUID) -> HttpResponseBase:
+    """Send staff the file that a version was read from, always as a download."""
+    member = get_member(request.user, slug)
+    require_staff(member)
+    version = access.get_version(member, access.get_material(member, material_id), _number(request, "v"))
+    original = access.find_original(member, version)
+    if original is None:
+        raise Http404
+    return serve(original.storage_key, download_as=original.original_name)
+
+
+@login_required
+@require_safe
+def material_versions(request: SignedInRequest, slug: str, material_id: uuid.UUID) -> HttpResponse:
+    """Show which versions there are, and what changed from the one before to `v` (the newest)."""
+    member = get_member(request.user, slug)
+    found = access.get_material(member, material_id)
+    version = access.get_version(member, found, _number(request, "v"))
+    versions = list(MaterialVersion.objects.visible_to(member).filter(material=found).defer("text"))
+    before = next((row for row in versions if row.number < version.number), None)
+    context = {
+        "member": member,
+        "material": found,
+        "version": version,
+        "versions": versions,
+        "before": before,
+        "changes": _changes(before, version) if before else [],
+        "section": "materials",
+    }
+    return render(request, "ai_answers/material_versions.html", context)
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def delete_material(request: SignedInRequest, slug: str, material_id: uuid.UUID) -> HttpResponse:
+    """Ask whether a material shall go, saying what quotes it, and take it away."""
+    member = get_member(request.user, slug)
+    require_staff(member)
+    require_writer(member)
+    found = access.get_material(member, material_id)
+    if request.method == "POST":
+        actions.delete_material(by=member, material=found)
+        messages.success(request, f"“{found.title}” is deleted. Answers that quote it are being checked.")
+        return redirect("ai_answers:materials", slug=slug)
+    quoting = Answer.objects.visible_to(member).shown().filter(citations__version__material=found).distinct().count()
+    context = {"member": member, "material": found, "quoting": quoting, "section": "materials"}
+    return render(request, "ai_answers/material_delete.html", context)
+
+
+@login_required
+@require_POST
+def restore_material(request: SignedInRequest, slug: str, material_id: uuid.UUID) -> HttpResponse:
+    """Bring a deleted material back."""
+    member = get_member(request.user, slug)
+    require_staff(member)
+    found = access.get_deleted_material(member, material_id)
+    try:
+        actions.restore_material(by=member, material=found)
+    except Refused as refusal:
+        messages.error(request, str(refusal))
+        return redirect("ai_answers:materials", slug=slug)
+    return redirect("ai_answers:material", slug=slug, material_id=found.pk)
 
 
 @login_required
@@ -88,19 +229,67 @@ def add_material(request: SignedInRequest, slug: str, material_id: uuid.UUID | N
     initial = {"title": existing.title, "kind": existing.kind} if existing else None
     form = MaterialForm(request.POST or None, request.FILES or None, member=member, material=existing, initial=initial)
     if request.method == "POST" and form.is_valid():
-        data = form.cleaned_data
-        version = actions.import_material(
-            by=member,
-            title=data["title"],
-            kind=MaterialKind(data["kind"]),
-            format=MaterialFormat(data["format"]),
-            text=data["text"],
-            material=existing,
-        )
-        messages.success(request, f"“{data['title']}” is there, cut into {version.passages.count()} passages.")
-        return redirect("ai_answers:material", slug=slug, material_id=version.material_id)
+        return _add(request, member, form, existing)
     context = {"member": member, "form": form, "material": existing, "section": "materials"}
     return render(request, "ai_answers/material_form.html", context, status=422 if form.errors else 200)
+
+
+def _add(request: SignedInRequest, member: Member, form: MaterialForm, existing: Material | None) -> HttpResponse:
+    """Store what a valid form brought: files are read in the background, a text at once."""
+    data = form.cleaned_data
+    kind = MaterialKind(data["kind"])
+    for file, found in data["file"]:
+        actions.start_import(
+            by=member,
+            title=form.title_of(file, len(data["file"])),
+            kind=kind,
+            format=found,
+            file=file,
+            name=str(file.name),
+            material=existing,
+        )
+    if data["file"]:
+        return redirect("ai_answers:materials", slug=member.course.slug)
+    version = actions.import_material(
+        by=member,
+        title=data["title"],
+        kind=kind,
+        format=MaterialFormat(data["format"]),
+        text=data["text"],
+        material=existing,
+    )
+    messages.success(request, f"“{data['title']}” is there, cut into {version.passages.count()} passages.")
+    return redirect("ai_answers:material", slug=member.course.slug, material_id=version.material_id)
+
+
+@dataclass(frozen=True)
+class Change:
+    """Passages that changed from one version to the next: where they stand, and what changed in words."""
+
+    heading: str
+    place: str
+    stretches: list[Stretch]
+
+
+def _changes(before: MaterialVersion, after: MaterialVersion) -> list[Change]:
+    """Return what changed, passage by passage: whole texts may be too long to compare word by word.
+
+    Passages are compared without the title of the material, which may have changed for all of them.
+    """
+    old, new = (list(version.passages.defer("search")) for version in (before, after))
+    codes = SequenceMatcher(a=[p.text for p in old], b=[p.text for p in new]).get_opcodes()
+    found: list[Change] = []
+    for tag, i1, i2, j1, j2 in codes:
+        if tag == "equal" or len(found) >= MAX_CHANGES:
+            continue
+        first = new[j1] if j2 > j1 else old[i1]
+        was, now = ("\n\n".join(p.text for p in rows) for rows in (old[i1:i2], new[j1:j2]))
+        if max(len(was), len(now)) <= MAX_COMPARED:
+            stretches = difference(was, now)
+        else:
+            stretches = [Stretch(kind, text) for kind, text in (("removed", was), ("added", now)) if text]
+        found.append(Change(first.heading, first.place, stretches))
+    return found
 
 
 def _number(request: HttpRequest, name: str) -> int | None:
@@ -115,6 +304,7 @@ def _number(request: HttpRequest, name: str) -> int | None:
 
 def _shown(version: MaterialVersion, passages: list[Passage], start: int | None, end: int | None) -> list[ShownPassage]:
     shown: list[ShownPassage] = []
+    place = ""
     for passage in passages:
         from_ = max((start or 0) - passage.start, 0)
         to = max(min((end or 0) - passage.start, len(passage.text)), 0)
@@ -122,6 +312,7 @@ def _shown(version: MaterialVersion, passages: list[Passage], start: int | None,
         shown.append(
             ShownPassage(
                 passage,
+                passage.place if passage.place != place else "",
                 render_markdown(passage.text) if version.format == MaterialFormat.MARKDOWN else "",
                 passage.text[:from_] if is_cited else passage.text,
                 passage.text[from_:to] if is_cited else "",
@@ -130,4 +321,5 @@ def _shown(version: MaterialVersion, passages: list[Passage], start: int | None,
                 is_cited and not any(earlier.is_cited for earlier in shown),
             )
         )
+        place = passage.place
     return shown

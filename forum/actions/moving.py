@@ -20,7 +20,7 @@ from forum.models import (
     ThreadTag,
     Visibility,
 )
-from forum.signals import text_pending, thread_moved, thread_refiled
+from forum.signals import text_pending, thread_changed, thread_moved, thread_refiled
 
 
 def why_no_move(thread: Thread) -> str:
@@ -121,6 +121,7 @@ def open_thread(*, by: Member, thread: Thread) -> Thread:
     thread.save(update_fields=["visibility", "moderation"])
     shown = editor_shown(by, thread)
     audit("thread.opened", thread, by=shown.user if shown else None, course=by.course)
+    thread_changed.send(sender=Thread, thread=thread)
     if thread.moderation == Moderation.PENDING:
         text_pending.send(sender=Thread, writing=thread)
     return thread

@@ -23,7 +23,7 @@ from forum.actions.threads import (
     unsettled_status,
 )
 from forum.models import Anonymity, Post, Revision, Status, Thread
-from forum.signals import answer_accepted, post_added, text_pending
+from forum.signals import answer_accepted, post_added, text_pending, thread_changed
 
 
 @transaction.atomic
@@ -108,6 +108,7 @@ def edit_post(*, by: Member, post: Post, body: str) -> Post:
     post.edited_at = timezone.now()
     post.save(update_fields=["body", "body_html", "html_version", "edited_at"])
     audit("post.edited", post, by=shown.user if shown else None, course=by.course)
+    thread_changed.send(sender=Thread, thread=post.thread)
     if post.is_shown:
         note_mentions(by=by, writing=post, people=people)
     return post
@@ -125,6 +126,7 @@ def delete_post(*, by: Member, post: Post) -> None:
     settle_without(post, thread)
     shown = editor_shown(by, post)
     audit("post.deleted", post, by=shown.user if shown else None, course=by.course)
+    thread_changed.send(sender=Thread, thread=thread)
 
 
 @transaction.atomic
@@ -138,6 +140,7 @@ def restore_post(*, by: Member, post: Post) -> None:
     refresh_status(post.thread)
     shown = editor_shown(by, post)
     audit("post.restored", post, by=shown.user if shown else None, course=by.course)
+    thread_changed.send(sender=Thread, thread=post.thread)
 
 
 @transaction.atomic
@@ -161,6 +164,8 @@ def accept_answer(*, by: Member, post: Post, accepted: bool) -> None:
     audit(verb, post, by=shown.user if shown else None, course=by.course)
     if newly:
         answer_accepted.send(sender=Post, post=post, by=by)
+    elif not accepted:
+        thread_changed.send(sender=Thread, thread=thread)
 
 
 def settle_without(post: Post, thread: Thread) -> None:

@@ -8,7 +8,7 @@ from forum import access
 from forum.actions.posts import lock_post_row
 from forum.actions.threads import lock_thread_row, refresh_status
 from forum.models import Endorsement, Post, SameQuestion, Thread, Vote
-from forum.signals import post_endorsed, same_question_asked
+from forum.signals import post_endorsed, same_question_asked, thread_changed
 
 
 @transaction.atomic
@@ -56,4 +56,5 @@ def set_endorsement(*, by: Member, post: Post, on: bool) -> None:
         gone, _ = Endorsement.objects.filter(post=post, endorser=by.user).delete()
         if gone:
             audit("post.unendorsed", post, by=by.user, course=by.course)
+            thread_changed.send(sender=Thread, thread=thread)
     refresh_status(post.thread)

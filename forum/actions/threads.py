@@ -30,7 +30,7 @@ from forum.models import (
     Visibility,
     Writing,
 )
-from forum.signals import text_pending, thread_started
+from forum.signals import text_pending, thread_changed, thread_started
 from quokkaq.lib.uuid7 import uuid7
 
 _ANIMALS = [
@@ -248,6 +248,7 @@ def edit_thread(
         thread.edited_at = timezone.now()
         thread.save(update_fields=["title", "body", "body_html", "html_version", "edited_at"])
         audit("thread.edited", thread, by=shown.user if shown else None, course=by.course)
+        thread_changed.send(sender=Thread, thread=thread)
         if thread.is_shown:
             note_mentions(by=by, writing=thread, people=people)
     if thread.assignment_id != (assignment.pk if assignment else None):
@@ -270,6 +271,7 @@ def delete_thread(*, by: Member, thread: Thread) -> None:
     thread.save(update_fields=["deleted_at", "deleted_by"])
     shown = editor_shown(by, thread)
     audit("thread.deleted", thread, by=shown.user if shown else None, course=by.course)
+    thread_changed.send(sender=Thread, thread=thread)
 
 
 @transaction.atomic
@@ -281,6 +283,7 @@ def restore_thread(*, by: Member, thread: Thread) -> None:
     thread.save(update_fields=["deleted_at", "deleted_by"])
     shown = editor_shown(by, thread)
     audit("thread.restored", thread, by=shown.user if shown else None, course=by.course)
+    thread_changed.send(sender=Thread, thread=thread)
 
 
 @transaction.atomic
@@ -297,6 +300,7 @@ def set_resolved(*, by: Member, thread: Thread, resolved: bool) -> None:
     shown = editor_shown(by, thread)
     verb = "thread.resolved" if resolved else "thread.reopened"
     audit(verb, thread, by=shown.user if shown else None, course=by.course)
+    thread_changed.send(sender=Thread, thread=thread)
 
 
 @transaction.atomic

@@ -158,6 +158,13 @@ POLICIES = {
     "ai_answers:material": COURSE,
     "ai_answers:add-material": STAFF,
     "ai_answers:add-version": STAFF,
+    "ai_answers:imports": STAFF,
+    "ai_answers:retry-import": STAFF,
+    "ai_answers:dismiss-import": STAFF,
+    "ai_answers:material-file": STAFF,
+    "ai_answers:material-versions": COURSE,
+    "ai_answers:delete-material": STAFF,
+    "ai_answers:restore-material": STAFF,
 }
 # GET answers 405 there, also to those who may POST.
 # Belongs to one persona: also to other members it is nothing.
