@@ -19,6 +19,7 @@ from ai_answers.actions.answers import render_answer
 from ai_answers.actions.calls import Consultation, consult
 from ai_answers.citations import Claim, Composition, UnsupportedQuotation, check_claims
 from ai_answers.engines import Abstention, Engine, Request, Source, Task, Turn
+from ai_answers.indexing import meaning_of
 from ai_answers.models import (
     WAITED_FOR,
     CallOutcome,
@@ -195,7 +196,8 @@ def write_reply(message_id: uuid.UUID, *, engine: Engine | None = None) -> None:
         return
     message, member = begun
     question, history = _asked(member, message)
-    retrieval = retrieve(question, member=member)
+    meaning = meaning_of(question, course=member.course, user=member.user)
+    retrieval = retrieve(question, member=member, meaning=meaning)
     passages = [scored.passage for scored in retrieval.passages]
     request = Request(
         _task(member, message, question, retrieval),

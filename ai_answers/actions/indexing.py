@@ -3,13 +3,14 @@
 import uuid
 
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef
+from django.db.models import F
 from django.utils import timezone
 from procrastinate.contrib.django import app
 
-from ai_answers.indexing import index_passages
-from ai_answers.models import ImportState, MaterialImport, MaterialKind, MaterialVersion, Passage, PassageVector
+from ai_answers.indexing import index_passages, unindexed
+from ai_answers.models import ImportState, MaterialImport, MaterialKind, MaterialVersion, Passage
 from quokkaq.lib import request_id
+from quokkaq.lib.embedding import embedder
 
 INDEX_TASK = "ai_answers.index_version"
 # Passages between two looks at the progress, and at most in one round of upkeep.
@@ -72,10 +73,11 @@ def forget_uncited(version: MaterialVersion) -> None:
 
 
 def index_missing() -> int:
-    """Embed passages that have no vectors, because a task was lost or there was no model then; return how many."""
-    vectors = PassageVector.objects.filter(passage=OuterRef("pk"))
-    rows = Passage.objects.current().filter(~Exists(vectors), version__material__deleted_at=None)
-    keys = list(rows.order_by("pk").values_list("pk", flat=True)[:UPKEEP_ROUND])
+    """Embed passages without vectors of the present model: a task was lost, or there was another then; return how many."""
+    model = embedder()
+    if model is None:
+        return 0
+    keys = list(unindexed(model.name).values_list("pk", flat=True)[:UPKEEP_ROUND])
     done = 0
     for at in range(0, len(keys), BATCH):
         embedded = index_passages(keys[at : at + BATCH])
