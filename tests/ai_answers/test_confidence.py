@@ -1,6 +1,7 @@
 """Confidence is a probability that holds: features, prior, calibration, and the page that shows how far it can be trusted."""
 
 import random
+import uuid
 from collections.abc import Callable
 
 import pytest
@@ -63,7 +64,14 @@ def judge(by: Member, count: int, *, course: Course | None = None, seed: int = 1
     draw = random.Random(seed)
     course = course or by.course
     threads = [
-        Thread(institution_id=course.institution_id, course=course, number=1000 + n, title=f"Question {n}", body="?")
+        Thread(
+            institution_id=course.institution_id,
+            course=course,
+            number=1000 + n,
+            title=f"Question {n}",
+            body="?",
+            submission_key=uuid.uuid4(),
+        )
         for n in range(count)
     ]
     Thread.objects.bulk_create(threads)
@@ -131,7 +139,8 @@ def test_with_many_judgements_a_rising_curve_is_fitted(ada: Member) -> None:
     assert fitted.method == "isotonic"
     said = [probability_of({"coverage": x / 10}, fitted) for x in range(11)]
     assert said == sorted(said)
-    assert said[10] > 0.7 > 0.3 > said[2]
+    assert said[10] > 0.7
+    assert said[2] < 0.3
     assert fitted.calibration_error is not None
     assert fitted.calibration_error < 0.08
 
@@ -166,7 +175,13 @@ def test_readers_see_the_word_and_what_it_means(world: World, signed_in: SignIn,
 
 
 def test_the_page_is_for_staff_of_the_course(world: World, signed_in: SignIn) -> None:
-    for name, seen, fitted in (("tim", 200, 403), ("sam", 403, 403), ("pat", 404, 404), ("eve", 404, 404)):
+    for name, seen, fitted in (("tim", 200, 403), ("sam", 403, 403), ("pat", 404, 404), ("dana", 404, 404)):
         client = signed_in(world.user(name))
         assert client.get(PAGE).status_code == seen
         assert client.post(f"{PAGE}fit/").status_code == fitted
+
+
+def test_another_institutions_judgements_are_nothing_to_it(ada: Member, world: World, signed_in: SignIn) -> None:
+    judge(ada, 60)
+    page = signed_in(world.user("eve")).get(PAGE).content.decode()  # her course has the same name
+    assert "0 answers of this course are judged" in page

@@ -54,8 +54,10 @@ def test_wrong_values_are_kept_and_explained(world: World, signed_in: SignIn) ->
 
 def test_others_dont(world: World, signed_in: SignIn, tim: Member, sam: Member) -> None:
     assert "Only instructors can change this" in signed_in(world.user("tim")).get(PAGE).content.decode()
-    for name, status in (("tim", 403), ("sam", 403), ("pat", 404), ("eve", 404)):
+    for name, status in (("tim", 403), ("sam", 403), ("pat", 404), ("dana", 404)):
         assert signed_in(world.user(name)).post(PAGE, VALUES).status_code == status
+    signed_in(world.user("eve")).post(PAGE, VALUES)  # hers has the same name
+    assert CourseAI.objects.get().course == world.foreign_course
     assert signed_in(world.user("sam")).get(PAGE).status_code == 403
     for member in (tim, sam):
         with pytest.raises(PermissionDenied):
