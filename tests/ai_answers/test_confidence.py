@@ -98,7 +98,7 @@ def test_what_people_judged_is_known(sam: Member, tim: Member, noor: Member, wor
     actions.withdraw_answer(by=tim, answer=wrong, reason=WithdrawalReason.WRONG)
     for reader in (sam, noor):
         actions.give_feedback(by=reader, answer=disliked, helpful=False)
-    judged = dict(Answer.objects.judged().values_list("pk", "was_good"))
+    judged = {answer.pk: answer.was_good for answer in Answer.objects.judged()}
     assert judged == {endorsed.pk: True, little.pk: True, much.pk: False, wrong.pk: False, disliked.pk: False}
     assert alone.pk not in judged
 
