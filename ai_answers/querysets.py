@@ -181,6 +181,11 @@ class AnswerQuerySet(models.QuerySet["Answer"]):
             )
         )
 
+    def judgements(self) -> list[tuple[dict[str, float], bool]]:
+        """Return the features of each judged answer, and whether it was good, in a fixed order. One query."""
+        rows = self.judged().only("features", "queued_at").order_by("pk")
+        return [(answer.features, answer.was_good) for answer in rows]
+
     def with_citations(self) -> "AnswerQuerySet":
         """Load citations with their source and endorsements with their names: two more queries at any number."""
         endorsements = _rows("AnswerEndorsement").select_related("endorser")

@@ -66,12 +66,12 @@ def _fit(institution: Institution, course: Course | None) -> Calibration | None:
     Brier score, calibration error and reliability diagram are measured on answers held out: each fold by a calibration
     fitted on the others.
     """
-    rows = Answer.objects.judged().filter(institution=institution)
+    rows = Answer.objects.filter(institution=institution)
     if course is not None:
         rows = rows.filter(thread__course=course)
-    judged = list(rows.order_by("pk").values_list("features", "was_good"))
+    judged = rows.judgements()
     scores = [confidence.score(found) for found, _ in judged]
-    outcomes = [bool(good) for _, good in judged]
+    outcomes = [good for _, good in judged]
     good = sum(outcomes)
     if len(judged) < MIN_JUDGED or min(good, len(judged) - good) < MIN_EACH:
         return None

@@ -106,7 +106,11 @@ def edit_answer(request: SignedInRequest, slug: str, number: int) -> HttpRespons
     access.require(access.may_change(member, found))
     citations = list(found.citations.all())
     initial = {"body": found.body, "seen": actions.edit_token(found)}
-    form = AnswerForm(request.POST or None, initial=initial, numbers={citation.number for citation in citations})
+    form = AnswerForm(
+        request.POST if request.method == "POST" else None,
+        initial=initial,
+        numbers={citation.number for citation in citations},
+    )
     refusal = ""
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
@@ -132,7 +136,7 @@ def withdraw_answer(request: SignedInRequest, slug: str, number: int) -> HttpRes
     require_staff(member)
     found = access.get_answer(member, thread)
     access.require(access.may_change(member, found))
-    form = WithdrawForm(request.POST or None)
+    form = WithdrawForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         actions.withdraw_answer(by=member, answer=found, reason=form.why())
         return redirect(_panel_url(thread))

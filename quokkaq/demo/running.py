@@ -3,6 +3,8 @@
 from datetime import datetime, timedelta
 
 from accounts.access import Member
+from ai_answers import actions as ai_actions
+from ai_answers.models import Answer, AnswerMode, FeedbackReason, WithdrawalReason
 from forum import actions
 from forum.models import (
     Deflection,
@@ -42,11 +44,42 @@ def run_the_course(members: dict[str, Member], now: datetime) -> None:
     actions.assign_thread(by=ada, thread=credit, to=tim.user)
     _flag(members)
     _merge(members, now)
+    _review(members, now)
     for days, (key, title) in enumerate(
         (("sam", "is vs =="), ("mei", "My two lists"), ("kofi", "nonlocal:"), ("jonas", "Are dicts ordered"))
     ):
         deflection = actions.record_deflection(by=members[key], thread=_thread(tim, title))
         Deflection.objects.filter(pk=deflection.pk).update(created_at=now - timedelta(days=2 * days, hours=5))
+
+
+def _review(members: dict[str, Member], now: datetime) -> None:
+    """Readers said what they think of the AI's answers; staff edited one, withdrew one, and have one to publish."""
+    tim, ada = members["tim"], members["ada"]
+    answers = Answer.objects.visible_to(tim).shown().filter(endorsement_count=0).order_by("is_hint", "thread__number")
+    edited, *others = answers.select_related("thread")
+    liked, withdrawn = others[0], others[-1]
+    for key in ("noor", "mei"):
+        ai_actions.give_feedback(by=members[key], answer=liked, helpful=True)
+        ai_actions.give_feedback(
+            by=members[key], answer=withdrawn, helpful=False, reason=FeedbackReason.OFF_TOPIC,
+            comment="My question is about something else.",
+        )  # fmt: skip
+    ai_actions.ask_person(by=members["kofi"], answer=liked, on=True)
+    ai_actions.withdraw_answer(by=tim, answer=withdrawn, reason=WithdrawalReason.OFF_TOPIC)
+    body = f"{edited.body} Try it in the interpreter with a short example, and watch the lines it runs."
+    ai_actions.edit_answer(by=ada, answer=edited, body=body, seen=ai_actions.edit_token(edited))
+    # For a few days, staff wanted to see what it writes before anybody else does.
+    ai_actions.set_course_ai(by=ada, fields={"mode": AnswerMode.DRAFT})
+    draft = actions.ThreadDraft(
+        title="What does the global statement do inside a function?",
+        body="I see it in the solution of the lab, and the program works without it.",
+        kind=Kind.QUESTION,
+    )
+    thread = actions.start_thread(by=members["jonas"], draft=draft, form_key=uuid7())
+    asked_at = now - timedelta(hours=3)
+    Thread.objects.filter(pk=thread.pk).update(created_at=asked_at, last_activity_at=asked_at)
+    ai_actions.generate_answer(Answer.objects.get(thread=thread).pk)
+    ai_actions.set_course_ai(by=ada, fields={"mode": AnswerMode.PUBLISH})
 
 
 def _thread(by: Member, title: str) -> Thread:

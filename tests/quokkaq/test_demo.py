@@ -18,7 +18,7 @@ from procrastinate import JobContext
 from accounts.access import Member
 from accounts.models import Course, Role, User
 from ai_answers import actions as ai_actions
-from ai_answers.models import Answer, AnswerStatus, Citation, Material
+from ai_answers.models import Answer, AnswerFeedback, AnswerStatus, Citation, Material
 from forum.models import Anonymity, Kind, Post, Revision, Status, Thread, Visibility
 from quokkaq import tasks
 from quokkaq.env import Mode
@@ -57,7 +57,10 @@ class TestTheDemo:
         assert set(Thread.objects.values_list("kind", flat=True)) == set(Kind.values)
         assert set(Thread.objects.values_list("visibility", flat=True)) == set(Visibility.values)
         assert set(Thread.objects.values_list("anonymity", flat=True)) == set(Anonymity.values)
-        assert {AnswerStatus.PUBLISHED, AnswerStatus.ABSTAINED} <= set(Answer.objects.values_list("status", flat=True))
+        life = {"published", "abstained", "draft", "endorsed", "edited", "withdrawn"}
+        assert life <= set(Answer.objects.values_list("status", flat=True))
+        assert Answer.objects.shown().filter(is_hint=True).exists()
+        assert AnswerFeedback.objects.filter(wants_person=True).exists()
         assert Thread.objects.filter(is_pinned=True).exists()
         assert Thread.objects.filter(is_locked=True).exists()
         assert Post.objects.exclude(deleted_at=None).exists()
