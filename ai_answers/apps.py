@@ -8,7 +8,7 @@ class AiAnswersConfig(AppConfig):
     verbose_name = "AI answers"
 
     def ready(self) -> None:
-        from ai_answers import finding, receivers  # noqa: F401 (receivers connect themselves)
+        from ai_answers import checks, finding, receivers  # noqa: F401 (checks and receivers register themselves)
         from ai_answers.insights import MACHINE_ANSWERS
         from ai_answers.queue import given_up
         from ai_answers.views import answer_panel

@@ -12,10 +12,15 @@ from ai_answers.actions.answers import (
     set_answer_endorsement,
     swap_answers,
 )
+from ai_answers.actions.budget import BudgetExceeded, settle_lost_calls
+from ai_answers.actions.calls import consult
+from ai_answers.actions.consent import set_consent
 from ai_answers.actions.materials import import_material
 
 __all__ = [
     "GENERATE_TASK",
+    "BudgetExceeded",
+    "consult",
     "fail_answer",
     "generate_answer",
     "import_material",
@@ -25,5 +30,7 @@ __all__ = [
     "retry_answer",
     "return_answers",
     "set_answer_endorsement",
+    "set_consent",
+    "settle_lost_calls",
     "swap_answers",
 ]

@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from time import sleep
 
 from accounts.models import Course, User
 from ai_answers import measures
@@ -238,7 +239,7 @@ class _Attempt:
                 pause = self._pause(failure)
                 if emitted or pause is None or not self._again(failure):
                     raise
-                time.sleep(pause)
+                sleep(pause)
                 self._tries += 1
 
     def settle(self, outcome: CallOutcome, reason: str, usage: Usage | None = None) -> None:

@@ -17,7 +17,9 @@ from ai_answers.search import Question
 from tests.services.model_servers import ModelServer, Script, lines, serve
 
 BOTH = pytest.mark.parametrize("protocol", ["openai", "anthropic"])
-REQUEST = Request(Task.ANSWER, Question("When is it evaluated?"), [Source("Notes", "It is evaluated once, at definition.")])
+REQUEST = Request(
+    Task.ANSWER, Question("When is it evaluated?"), [Source("Notes", "It is evaluated once, at definition.")]
+)
 SAID = {"text": "Once.", "quotes": [{"source": 1, "quote": "evaluated once"}]}
 STATEMENT = Statement("Once.", [Quote(1, "evaluated once")])
 
@@ -268,7 +270,13 @@ def test_a_request_has_an_end() -> None:
 
 
 def test_each_limit_ends_what_is_inside_it() -> None:
-    order = [limits.CONNECT_SECONDS, limits.REQUEST_SECONDS, limits.SOFT_SECONDS, limits.HARD_SECONDS, limits.LEASE_SECONDS]
+    order = [
+        limits.CONNECT_SECONDS,
+        limits.REQUEST_SECONDS,
+        limits.SOFT_SECONDS,
+        limits.HARD_SECONDS,
+        limits.LEASE_SECONDS,
+    ]
     assert order == sorted(set(order))
 
 

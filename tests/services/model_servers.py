@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -74,10 +74,8 @@ def serve(protocol: str, *scripts: Script) -> Iterator[ModelServer]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             model.seen.append(Seen(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
-            try:
+            with suppress(BrokenPipeError, ConnectionResetError):
                 self.play(model.next_script(), body)
-            except (BrokenPipeError, ConnectionResetError):
-                pass
             self.close_connection = True
 
         def play(self, script: Script, body: dict[str, Any]) -> None:
