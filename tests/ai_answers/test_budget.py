@@ -4,12 +4,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.core.checks import run_checks
 from django.db import connection
 from django.utils import timezone
-from pytest_django.fixtures import SettingsWrapper
 
 from ai_answers import actions, measures
 from ai_answers.actions import calls
@@ -95,7 +95,7 @@ def spent(scope: str) -> tuple[int, int, int]:
 
 
 @pytest.fixture
-def model(settings: SettingsWrapper) -> Model:
+def model(settings: Any) -> Model:
     """Return what runs a server that plays scripts, and lets the settings point at it."""
 
     @contextmanager
