@@ -5,7 +5,8 @@ import uuid
 from django.http import Http404
 
 from accounts.access import Member
-from ai_answers.models import Answer, AnswerStatus, Material, MaterialVersion
+from accounts.models import User
+from ai_answers.models import AIConsent, Answer, AnswerStatus, Material, MaterialVersion
 from forum.models import Thread
 
 
@@ -38,6 +39,11 @@ def get_answer(member: Member, thread: Thread) -> Answer:
     if answer is None:
         raise Http404
     return answer
+
+
+def find_consent(user: User) -> AIConsent | None:
+    """Return what a person decided about models outside this server; None when they weren't asked."""
+    return AIConsent.objects.filter(user=user).first()
 
 
 def may_endorse(member: Member, answer: Answer) -> bool:

@@ -16,6 +16,7 @@ urlpatterns = [
     path("feeds/<str:key>/<slug:slug>/", course_feed, name="feed"),
     path("", include("accounts.urls")),
     path("", include("forum.inbox_urls")),
+    path("", include("ai_answers.own_urls")),
     path("c/<slug:slug>/", include("ai_answers.urls")),
     path("c/<slug:slug>/", include("forum.urls")),
 ]
