@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from time import sleep
 
@@ -78,7 +78,7 @@ class Consultation:
                         yield Statement(neutralise(said.text), said.quotes)
         self.outcome = outcome
 
-    def _speak(self) -> Iterator[Statement | Abstention | Usage]:
+    def _speak(self) -> Generator[Statement | Abstention | Usage]:
         try:
             for said in self._attempt.say():
                 self._said_something = self._said_something or not isinstance(said, Usage)
@@ -261,10 +261,11 @@ class _Attempt:
         measures.count_call(self.engine.name, outcome, duration_ms / 1000, cost)
         self.call = None
 
-    def _write(self, deadline: float) -> Iterator[Statement | Abstention | Usage]:
+    def _write(self, deadline: float) -> Generator[Statement | Abstention | Usage]:
         if isinstance(self.engine, RemoteEngine) and self._prompt is not None:
-            return self.engine.send(self._prompt, deadline=deadline)
-        return self.engine.write(self._request, deadline=deadline)
+            yield from self.engine.send(self._prompt, deadline=deadline)
+        else:
+            yield from self.engine.write(self._request, deadline=deadline)
 
     def _unmasked(self, said: Statement | Abstention | Usage) -> Statement | Abstention | Usage:
         return self._pseudonyms.unmask(said) if self._pseudonyms and isinstance(said, Statement) else said

@@ -10,6 +10,7 @@ import pytest
 from django.core.checks import run_checks
 from django.db import connection
 from django.utils import timezone
+from procrastinate.contrib.django import app
 
 from ai_answers import actions, measures
 from ai_answers.actions import calls
@@ -393,9 +394,7 @@ def test_the_call_of_a_process_that_died_is_settled_as_spent(ready: World, caps:
     call = begin(ready)
     assert settle_lost_calls() == 0
     ModelCall.objects.update(created_at=timezone.now() - timedelta(seconds=LEASE_SECONDS + 1))
-    from ai_answers.tasks import settle_lost_calls as task
-
-    task.defer(timestamp=0)
+    app.configure_task("ai_answers.settle_lost_calls").defer(timestamp=0)
     run_tasks("ai_answers.settle_lost_calls")
     call.refresh_from_db()
     assert (call.outcome, call.reason, call.cost_micros) == ("error", "lost", 100)

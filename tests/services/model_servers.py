@@ -150,7 +150,7 @@ def anthropic_events(script: Script, pieces: Sequence[str]) -> Iterator[bytes]:
         return f"event: {kind}\ndata: {json.dumps({'type': kind, **more})}\n\n".encode()
 
     read, written = script.usage or (0, 0)
-    message = {
+    message: dict[str, Any] = {
         "id": "m", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": None,
         "stop_sequence": None, "usage": {"input_tokens": read, "output_tokens": 1},
     }  # fmt: skip
