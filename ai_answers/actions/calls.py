@@ -230,6 +230,8 @@ class _Attempt:
                     for said in written:
                         if isinstance(said, Usage):
                             self._usage = said
+                        elif self._recites(said):
+                            continue
                         else:
                             emitted = True
                         yield self._unmasked(said)
@@ -266,6 +268,9 @@ class _Attempt:
             yield from self.engine.send(self._prompt, deadline=deadline)
         else:
             yield from self.engine.write(self._request, deadline=deadline)
+
+    def _recites(self, said: Statement | Abstention) -> bool:
+        return isinstance(said, Statement) and self._prompt is not None and self._prompt.is_told_in(said.text)
 
     def _unmasked(self, said: Statement | Abstention | Usage) -> Statement | Abstention | Usage:
         return self._pseudonyms.unmask(said) if self._pseudonyms and isinstance(said, Statement) else said

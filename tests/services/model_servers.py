@@ -6,9 +6,9 @@ A `Script` says how one request is answered; a server plays its scripts in order
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -18,6 +18,8 @@ class Script:
     """What a server does with one request."""
 
     text: str = ""
+    # Makes the text out of the request.
+    obeys: Callable[[dict[str, Any]], str] | None = None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     # What is sent in one piece.
@@ -80,10 +82,16 @@ def serve(protocol: str, *scripts: Script) -> Iterator[ModelServer]:
 
         def play(self, script: Script, body: dict[str, Any]) -> None:
             time.sleep(script.before)
+            if script.obeys is not None:
+                script = replace(script, text=script.obeys(body), obeys=None)
             if script.refuses_usage and "stream_options" in body:
                 self.plain(400, {"error": {"message": "unknown field stream_options"}})
             elif script.status != 200:
-                self.plain(script.status, {"error": {"message": "secret words of the provider"}}, script.headers)
+                self.plain(
+                    script.status,
+                    {"error": {"message": f"secret words of the provider: {dict(self.headers)}"}},
+                    script.headers,
+                )
             else:
                 self.send_response(200)
                 self.send_header("Content-Type", "text/event-stream")
