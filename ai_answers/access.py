@@ -8,9 +8,10 @@ from django.http import Http404
 from django.utils import timezone
 
 from accounts.access import Member
-from accounts.models import Course
+from accounts.models import Course, User
 from ai_answers.models import (
     SHOWN,
+    AIConsent,
     Answer,
     AnswerFeedback,
     AnswerMode,
@@ -104,6 +105,11 @@ def policy_of(course: Course) -> CourseAI:
 
 def is_off(course: Course) -> bool:
     return policy_of(course).mode == AnswerMode.OFF
+
+
+def find_consent(user: User) -> AIConsent | None:
+    """Return what a person decided about models outside this server; None when they weren't asked."""
+    return AIConsent.objects.filter(user=user).first()
 
 
 def may_endorse(member: Member, answer: Answer) -> bool:

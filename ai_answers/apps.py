@@ -8,7 +8,7 @@ class AiAnswersConfig(AppConfig):
     verbose_name = "AI answers"
 
     def ready(self) -> None:
-        from ai_answers import finding, receivers  # noqa: F401 (receivers connect themselves)
+        from ai_answers import checks, finding, receivers  # noqa: F401 (checks and receivers register themselves)
         from ai_answers.insights import MACHINE_ANSWERS
         from ai_answers.points import shared_threads
         from ai_answers.queue import given_up, to_review
@@ -37,6 +37,7 @@ class AiAnswersConfig(AppConfig):
         register_queue_source(to_review)
         register_place(Place(Bar.QUEUE, "answers", "AI answers", "ai_answers:review", for_staff=True))
         register_place(Place(Bar.SET_UP, "ai", "AI", "ai_answers:course-ai", for_staff=True))
+        register_place(Place(Bar.SET_UP, "spending", "AI spending", "ai_answers:spending", for_staff=True))
         register_place(Place(Bar.SET_UP, "confidence", "AI confidence", "ai_answers:confidence", for_staff=True))
         register_source("answers", finding.rank_answers, finding.fill_answers)
         register_source("materials", finding.rank_materials, finding.fill_materials)

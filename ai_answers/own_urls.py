@@ -7,4 +7,6 @@ from ai_answers import views
 app_name = "ai"
 urlpatterns = [
     path("ai/", views.overview, name="overview"),
+    path("me/ai/", views.disclosures, name="disclosures"),
+    path("me/ai/consent/", views.change_consent, name="consent"),
 ]

@@ -13,7 +13,10 @@ from ai_answers.actions.answers import (
     return_answers,
     swap_answers,
 )
+from ai_answers.actions.budget import BudgetExceeded, settle_lost_calls
+from ai_answers.actions.calls import consult
 from ai_answers.actions.confidence import MIN_EACH, MIN_JUDGED, calibration_for, refit_all, refit_course
+from ai_answers.actions.consent import set_consent
 from ai_answers.actions.conversing import (
     REPLY_TASK,
     ask,
@@ -83,12 +86,14 @@ __all__ = [
     "REVIEW_ACTS",
     "REWRITE_TASK",
     "SUMMARY_TASK",
+    "BudgetExceeded",
     "accept_preview",
     "ask",
     "ask_person",
     "calibration_for",
     "check_markers",
     "cited_numbers",
+    "consult",
     "delete_conversation",
     "delete_material",
     "digest_of",
@@ -129,7 +134,9 @@ __all__ = [
     "return_answers",
     "rewrite_answer",
     "set_answer_endorsement",
+    "set_consent",
     "set_course_ai",
+    "settle_lost_calls",
     "start_conversation",
     "start_import",
     "start_preview",

@@ -232,7 +232,7 @@ def is_resting(engine: Engine, institution_id: UUID, now: datetime) -> bool:
     if len(last) < BREAKER_FAILURES or not all(_is_failure(outcome, reason) for outcome, reason, _ in last):
         return False
     opened = last[0][2]
-    if now < opened + timedelta(seconds=BREAKER_REST_SECONDS):
+    if opened is None or now < opened + timedelta(seconds=BREAKER_REST_SECONDS):
         return True
     return calls.filter(outcome=CallOutcome.RESERVED, created_at__gt=opened).exists()
 

@@ -2,8 +2,9 @@
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
+from time import sleep
 
 from accounts.models import Course, User
 from ai_answers import measures
@@ -77,7 +78,7 @@ class Consultation:
                         yield Statement(neutralise(said.text), said.quotes)
         self.outcome = outcome
 
-    def _speak(self) -> Iterator[Statement | Abstention | Usage]:
+    def _speak(self) -> Generator[Statement | Abstention | Usage]:
         try:
             for said in self._attempt.say():
                 self._said_something = self._said_something or not isinstance(said, Usage)
@@ -229,6 +230,8 @@ class _Attempt:
                     for said in written:
                         if isinstance(said, Usage):
                             self._usage = said
+                        elif self._recites(said):
+                            continue
                         else:
                             emitted = True
                         yield self._unmasked(said)
@@ -238,7 +241,7 @@ class _Attempt:
                 pause = self._pause(failure)
                 if emitted or pause is None or not self._again(failure):
                     raise
-                time.sleep(pause)
+                sleep(pause)
                 self._tries += 1
 
     def settle(self, outcome: CallOutcome, reason: str, usage: Usage | None = None) -> None:
@@ -260,10 +263,14 @@ class _Attempt:
         measures.count_call(self.engine.name, outcome, duration_ms / 1000, cost)
         self.call = None
 
-    def _write(self, deadline: float) -> Iterator[Statement | Abstention | Usage]:
+    def _write(self, deadline: float) -> Generator[Statement | Abstention | Usage]:
         if isinstance(self.engine, RemoteEngine) and self._prompt is not None:
-            return self.engine.send(self._prompt, deadline=deadline)
-        return self.engine.write(self._request, deadline=deadline)
+            yield from self.engine.send(self._prompt, deadline=deadline)
+        else:
+            yield from self.engine.write(self._request, deadline=deadline)
+
+    def _recites(self, said: Statement | Abstention) -> bool:
+        return isinstance(said, Statement) and self._prompt is not None and self._prompt.is_told_in(said.text)
 
     def _unmasked(self, said: Statement | Abstention | Usage) -> Statement | Abstention | Usage:
         return self._pseudonyms.unmask(said) if self._pseudonyms and isinstance(said, Statement) else said

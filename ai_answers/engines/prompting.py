@@ -20,6 +20,7 @@ MAX_SOURCES = 60_000
 MAX_QUESTION = 12_000
 MAX_TURN = 4_000
 TURNS = 12
+_RUN = 7
 _BOUNDARY = re.compile(r"QUOKKAQ-(?=[0-9a-f])", re.IGNORECASE)
 _FOLDER = Path(__file__).parent / "prompts"
 
@@ -36,6 +37,13 @@ class Prompt:
     def text(self) -> str:
         """Exactly the text that leaves this server, as the disclosure log keeps it."""
         return f"{self.instructions}\n\n{self.message}"
+
+    def is_told_in(self, text: str) -> bool:
+        """Tell whether a text repeats the instructions: their boundary, or so many of their words in a row.
+
+        They are no secret, but no answer either; a model that recites them obeys somebody who asked for it.
+        """
+        return "quokkaq-" in text.casefold() or bool(_runs(text) & _runs(self.instructions))
 
     @property
     def most_tokens(self) -> int:
@@ -76,6 +84,11 @@ def compose(request: Request, *, boundary: str = "") -> Prompt:
 
 def _data(boundary: str, label: str, text: str) -> str:
     return f"{boundary} BEGIN {label}\n{_BOUNDARY.sub('QUOKKAQ·', text)}\n{boundary} END"
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    words = re.findall(r"\w+", text.casefold())
+    return {tuple(words[place : place + _RUN]) for place in range(len(words) - _RUN + 1)}
 
 
 def _line(text: str) -> str:

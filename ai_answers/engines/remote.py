@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -109,7 +109,7 @@ class RemoteEngine(ABC):
         if usage is not None:
             yield usage
 
-    def _pieces(self, prompt: Prompt, deadline: float) -> Iterator[Piece]:
+    def _pieces(self, prompt: Prompt, deadline: float) -> Generator[Piece]:
         """Yield the stream, with everything that can go wrong as a `Failed` without the provider's words."""
         left = deadline - time.monotonic()
         if left <= 0:

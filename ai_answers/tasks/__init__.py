@@ -1,6 +1,7 @@
 """The machine's work in the background, a file per concept."""
 
 from ai_answers.tasks.answers import MAX_ATTEMPTS, generate_answer
+from ai_answers.tasks.calls import settle_lost_calls
 from ai_answers.tasks.conversations import REPLY_ATTEMPTS, forget_previews, reply, summarise
 from ai_answers.tasks.materials import (
     IMPORT_ATTEMPTS,
@@ -26,5 +27,6 @@ __all__ = [
     "replace_hints",
     "reply",
     "rewrite_answer",
+    "settle_lost_calls",
     "summarise",
 ]

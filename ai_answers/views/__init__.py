@@ -28,6 +28,7 @@ from ai_answers.views.conversations import (
     stop_message,
 )
 from ai_answers.views.course_ai import course_ai
+from ai_answers.views.disclosures import change_consent, consent_context, disclosures
 from ai_answers.views.materials import (
     add_material,
     delete_material,
@@ -42,6 +43,7 @@ from ai_answers.views.materials import (
 )
 from ai_answers.views.preview import accept_preview, ask_panel, preview, preview_panel
 from ai_answers.views.review import review
+from ai_answers.views.spending import spending, spending_csv
 from ai_answers.views.summaries import summary, summary_panel
 
 __all__ = [
@@ -53,13 +55,16 @@ __all__ = [
     "answer_panel",
     "ask_panel",
     "ask_person",
+    "change_consent",
     "confidence",
+    "consent_context",
     "conversation",
     "conversation_as_thread",
     "conversations",
     "course_ai",
     "delete_conversation",
     "delete_material",
+    "disclosures",
     "dismiss_import",
     "edit_answer",
     "endorse_answer",
@@ -83,6 +88,8 @@ __all__ = [
     "retry_import",
     "retry_message",
     "review",
+    "spending",
+    "spending_csv",
     "stop_message",
     "summary",
     "summary_panel",

@@ -6,9 +6,9 @@ A `Script` says how one request is answered; a server plays its scripts in order
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -18,6 +18,8 @@ class Script:
     """What a server does with one request."""
 
     text: str = ""
+    # Makes the text out of the request.
+    obeys: Callable[[dict[str, Any]], str] | None = None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     # What is sent in one piece.
@@ -74,18 +76,22 @@ def serve(protocol: str, *scripts: Script) -> Iterator[ModelServer]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             model.seen.append(Seen(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
-            try:
+            with suppress(BrokenPipeError, ConnectionResetError):
                 self.play(model.next_script(), body)
-            except (BrokenPipeError, ConnectionResetError):
-                pass
             self.close_connection = True
 
         def play(self, script: Script, body: dict[str, Any]) -> None:
             time.sleep(script.before)
+            if script.obeys is not None:
+                script = replace(script, text=script.obeys(body), obeys=None)
             if script.refuses_usage and "stream_options" in body:
                 self.plain(400, {"error": {"message": "unknown field stream_options"}})
             elif script.status != 200:
-                self.plain(script.status, {"error": {"message": "secret words of the provider"}}, script.headers)
+                self.plain(
+                    script.status,
+                    {"error": {"message": f"secret words of the provider: {dict(self.headers)}"}},
+                    script.headers,
+                )
             else:
                 self.send_response(200)
                 self.send_header("Content-Type", "text/event-stream")
@@ -152,7 +158,7 @@ def anthropic_events(script: Script, pieces: Sequence[str]) -> Iterator[bytes]:
         return f"event: {kind}\ndata: {json.dumps({'type': kind, **more})}\n\n".encode()
 
     read, written = script.usage or (0, 0)
-    message = {
+    message: dict[str, Any] = {
         "id": "m", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": None,
         "stop_sequence": None, "usage": {"input_tokens": read, "output_tokens": 1},
     }  # fmt: skip

@@ -1,0 +1,12 @@
+"""The ledger's upkeep."""
+
+from procrastinate.contrib.django import app
+
+from ai_answers import actions
+
+
+@app.periodic(cron="* * * * *")
+@app.task(name="ai_answers.settle_lost_calls", queue="upkeep", queueing_lock="settle_lost_calls")
+def settle_lost_calls(timestamp: int) -> None:
+    """Settle the calls of processes that died: what was set aside for them counts as spent."""
+    actions.settle_lost_calls()
