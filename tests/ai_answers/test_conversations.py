@@ -7,6 +7,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -460,7 +461,7 @@ def test_a_failure_is_tried_again_and_then_shown(
 
     speaking(monkeypatch, fail)
     for attempt in range(tasks.REPLY_ATTEMPTS):
-        context = type("Context", (), {"job": type("Job", (), {"attempts": attempt})})
+        context: Any = SimpleNamespace(job=SimpleNamespace(attempts=attempt))
         with pytest.raises(Unavailable):
             tasks.reply.func(context, str(reply.pk))
     reply.refresh_from_db()
