@@ -115,7 +115,8 @@ def figures(report: Report) -> Sequence[Figure[int] | Figure[float]]:
         ),
         count(
             "deflections", "Duplicates not asked",
-            "How often somebody who was about to ask was shown an earlier thread and said that it answers them.",
+            "How often somebody who was about to ask was shown an earlier thread, or what the materials say, and said that "
+            "it answers them.",
         ),
         Figure(
             "minutes_saved", "Staff minutes saved",

@@ -73,6 +73,10 @@ class _Stream:
         if held:
             _places.release()
 
+    def __del__(self) -> None:
+        """Give it back also when a response is dropped unsent."""
+        self.close()
+
 
 def _events(look: Look, seen: str) -> Iterator[bytes]:
     started = spoke = time.monotonic()

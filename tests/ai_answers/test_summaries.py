@@ -1,6 +1,7 @@
 """Summaries of long threads: only what everybody may read, each point with the words it comes from."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -213,7 +214,7 @@ def test_a_failure_is_tried_again_and_then_shown(
     monkeypatch.setattr("ai_answers.actions.calls.default_engine", lambda: ScriptedEngine(fail))
     summary = actions.request_summary(by=noor, thread=long_thread)
     for attempt in range(tasks.REPLY_ATTEMPTS):
-        context = type("Context", (), {"job": type("Job", (), {"attempts": attempt})})
+        context: Any = SimpleNamespace(job=SimpleNamespace(attempts=attempt))
         with pytest.raises(RuntimeError):
             tasks.summarise.func(context, str(summary.pk), str(noor.user.pk))
     summary.refresh_from_db()

@@ -12,7 +12,8 @@ from playwright.sync_api import Page
 
 from accounts.access import get_member
 from accounts.models import Course, Enrollment, Role
-from ai_answers.models import Answer
+from ai_answers import actions as ai_actions
+from ai_answers.models import Answer, SummaryPoint, ThreadSummary
 from forum import actions
 from forum.actions.mailing import unsubscribe_url
 from forum.models import (
@@ -24,6 +25,7 @@ from forum.models import (
     Mail,
     Notification,
     NotificationKind,
+    Post,
     Thread,
 )
 from tests import factories
@@ -92,6 +94,8 @@ def fill(world: World) -> dict[str, str]:
     actions.delete_thread(by=sam, thread=gone)
     order = keep_order(world)
     course = "/c/cs-101/"
+    talks = talk(world)
+    sum_up(thread, post)
     lab = Assignment.objects.create(
         institution=noor.course.institution, course=noor.course, slug="lab-1", title="Lab one"
     )
@@ -119,7 +123,34 @@ def fill(world: World) -> dict[str, str]:
         "sections": f"{course}course/sections/", "assignments": f"{course}course/assignments/",
         "assignment": f"{course}course/assignments/{homework.pk}/", "tags": f"{course}course/tags/",
         "audit": f"{course}course/audit/",
+    } | talks  # fmt: skip
+
+
+def talk(world: World) -> dict[str, str]:
+    """Let sam talk with the machine; return the addresses of the pages of it."""
+    sam = world.member("sam")
+    text = "When is a default parameter value evaluated?"
+    talks = [ai_actions.start_conversation(by=sam, text=text, form_key=uuid.uuid4()) for _ in range(3)]
+    said = [one.messages.get(speaker="machine") for one in talks]
+    ai_actions.write_reply(said[0].pk)
+    ai_actions.ask(by=sam, conversation=talks[0], text="Who won the cup of 1954 then?", form_key=uuid.uuid4())
+    ai_actions.write_reply(talks[0].messages.get(position=4).pk)
+    ai_actions.fail_reply(said[1].pk, RuntimeError("x"))
+    base = "/c/cs-101/ai/"
+    return {
+        "conversations": base, "my conversations": "/ai/", "conversation": f"{base}{talks[0].pk}/",
+        "failed answer": f"{base}{talks[1].pk}/", "delete conversation": f"{base}{talks[0].pk}/delete/",
+        "a question from a conversation": f"/c/cs-101/ask/?from=conversation:{talks[0].pk}",
     }  # fmt: skip
+
+
+def sum_up(thread: Thread, post: Post) -> None:
+    """Put a summary on a thread's page."""
+    summary = ThreadSummary.objects.create(institution_id=thread.institution_id, thread=thread, state="ready")
+    SummaryPoint.objects.create(
+        institution_id=thread.institution_id, summary=summary, number=1, text="It is said.", post=post,
+        quote=post.body[:9],
+    )  # fmt: skip
 
 
 def keep_order(world: World) -> dict[str, str]:
@@ -156,6 +187,8 @@ FOR_STAFF = {
     "add material", "forbidden", "insights", "insights over weeks", "flags", "decided flags", "approvals", "hide",
     "mark duplicate", "merge", "merge preview", "move", "ban",
 }  # fmt: skip
+# What sam asked the machine is nobody else's.
+FOR_SAM = {"conversation", "failed answer", "delete conversation", "a question from a conversation"}
 # An instructor may change everything there.
 FOR_INSTRUCTORS = {
     "queue", "bulk", "inserted", "templates", "template", "set-up", "course settings", "roster", "add people", "person",
@@ -171,7 +204,7 @@ def rounds(pages: dict[str, str]) -> list[tuple[str, dict[str, str]]]:
 
     return [
         ("sam", without(*FOR_STAFF, *FOR_INSTRUCTORS)),
-        ("tim", without(*FOR_INSTRUCTORS, "deleted", "mail", "open")),
+        ("tim", without(*FOR_INSTRUCTORS, *FOR_SAM, "deleted", "mail", "open")),
         ("ada", {name: pages[name] for name in pages if name in FOR_INSTRUCTORS}),
     ]
 

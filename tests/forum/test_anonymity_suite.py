@@ -28,7 +28,9 @@ from accounts.access import Member
 from accounts.actions import audit
 from accounts.models import AuditEvent, Course, Enrollment, Institution, User
 from ai_answers import actions as ai_actions
-from ai_answers.models import Answer
+from ai_answers.actions import summarising
+from ai_answers.engines import Quote, Statement
+from ai_answers.models import Answer, SummaryPoint
 from forum import access, actions, activity, points
 from forum import queue as queue_module
 from forum.actions import mailing
@@ -46,6 +48,7 @@ from forum.views import lists
 from forum.views import queue as queue_views
 from forum.views import roster as roster_views
 from tests import factories
+from tests.engines import ScriptedEngine
 from tests.factories import World
 from tests.quokkaq.test_route_policies import COURSE, POLICIES, SIGNED_IN, STAFF, get_parameters
 from tests.tasks import run_tasks
@@ -398,6 +401,38 @@ def plant_byline(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Writing, "byline", lambda self, member: Byline(self.author.display_name))
 
 
+def summaries(scene: Scene, who: str) -> dict[str, str]:
+    """Read threads that are summed up, and what the engine is told of them."""
+    client = signed_in(scene, who)
+    engine = ScriptedEngine(
+        lambda request: [
+            Statement(f"Point {number}", [Quote(number, source.text)])
+            for number, source in enumerate(request.sources, 1)
+        ]
+    )
+    found: dict[str, str] = {}
+    for thread in (scene.first, scene.second, scene.third):
+        summary = ai_actions.request_summary(by=scene.lena, thread=thread)
+        ai_actions.write_summary(summary.pk, user_id=scene.lena.user.pk, engine=engine)
+        url = reverse("forum:thread", args=["cs-101", thread.number])
+        found[url] = fetch(client, url)
+        assert "Point 1" in found[url]
+    return found | {"engine": repr(engine.requests)}
+
+
+def plant_summary(patch: pytest.MonkeyPatch) -> None:
+    """Say in each point who wrote what it comes from."""
+    plain = summarising._point
+
+    def leaky(statement: Statement, texts: Sequence[summarising.Text]) -> SummaryPoint | None:
+        point = plain(statement, texts)
+        if point is not None and point.post_id is not None:
+            point.text = f"Point 1: {Post.objects.get(pk=point.post_id).author}"
+        return point
+
+    patch.setattr(summarising, "_point", leaky)
+
+
 def plant_order(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(lists.SORTS, "top", ("Top", "author_id"))
 
@@ -533,6 +568,7 @@ SURFACES: dict[str, tuple[Reader, Plant]] = {
     "digests": (mails, plant_sentence),
     "mail": (mails_of_one_thread, plant_sender),
     "AI panel": (pages, plant_panel),
+    "summaries": (summaries, plant_summary),
     "search": (searches, plant_search_by),
     "suggestions": (suggestions, plant_suggestion_order),
     "flags": (pages, plant_flagger),
