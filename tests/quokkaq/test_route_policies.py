@@ -10,6 +10,8 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from accounts.models import Enrollment
+from ai_answers import actions as ai_actions
+from ai_answers.models import Material
 from forum import actions
 from forum.models import Thread
 from tests import factories
@@ -169,11 +171,13 @@ def places(world: World) -> Places:
     sam, tim = world.member("sam"), world.member("tim")
     answer = factories.make_answer(sam, tim)
     post = factories.make_post(sam, answer.thread)
+    version = answer.citations.get(number=1).version
     return {
         "slug": world.course.slug,
         "number": answer.thread.number,
         "post_id": post.pk,
-        "material_id": answer.citations.get(number=1).version.material_id,
+        "material_id": version.material_id,
+        "import_id": factories.make_import(tim, version).pk,
         "person_id": world.user("sam").pk,
         "note_id": actions.add_staff_note(by=tim, thread=answer.thread, body="A note", form_key=uuid.uuid4()).pk,
         "merge_id": actions.merge_threads(
@@ -273,6 +277,8 @@ def test_members_reach_their_pages(name: str, persona: str, places: Places, worl
     url = address(name, places)
     if name == "forum:restore-thread":
         actions.delete_thread(by=world.member("sam"), thread=Thread.objects.get(number=places["number"]))
+    if name == "ai_answers:restore-material":
+        ai_actions.delete_material(by=world.member("tim"), material=Material.objects.get(pk=places["material_id"]))
     response = client.get(url)
     if response.status_code == 405:
         response = client.post(url, {"body": ""})
