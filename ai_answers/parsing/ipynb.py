@@ -20,7 +20,7 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 def parse(data: bytes) -> Parsed:
     """Return Markdown and code cells with their text outputs; code stands under the last heading before it."""
     try:
-        notebook = nbformat.reads(plain.decode(data), as_version=4)  # type: ignore[no-untyped-call]  # it has none
+        notebook = nbformat.reads(plain.decode(data), as_version=4)
         cells = list(notebook.cells)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, nbformat.ValidationError):
         raise Unreadable(Problem.DAMAGED) from None

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -239,7 +240,7 @@ def test_few_pages_are_too_few_to_tell_a_running_head() -> None:
 
 
 def test_ligatures_are_letters_and_capitals_keep_their_hyphen() -> None:
-    known = pdf_parser.Counter({"semi-final": 1})
+    known = Counter({"semi-final": 1})
     assert pdf_parser._joined("a semi-\nfinal in North-\nSouth, and hyphen-\nation", known) == (
         "a semi-final in North-South, and hyphenation"
     )
