@@ -6,11 +6,12 @@ from functools import cache
 from typing import Any
 
 from django.contrib.auth.hashers import make_password
+from django.core.files.base import ContentFile
 
 from accounts.access import Member
 from accounts.models import Course, CourseStatus, Enrollment, EnrollmentStatus, Institution, Role, User
 from ai_answers import actions as ai_actions
-from ai_answers.models import Answer, Material, MaterialFormat, MaterialKind, MaterialVersion
+from ai_answers.models import Answer, Material, MaterialFormat, MaterialImport, MaterialKind, MaterialVersion
 from forum import actions
 from forum.models import Anonymity, Kind, Post, Tag, Thread, Visibility
 
@@ -110,6 +111,21 @@ def make_material(
     format: MaterialFormat = MaterialFormat.MARKDOWN,
 ) -> MaterialVersion:
     return ai_actions.import_material(by=by, title=title, kind=MaterialKind.LECTURE, format=format, text=text)
+
+
+def make_import(by: Member, version: MaterialVersion | None = None, **fields: Any) -> MaterialImport:
+    """A file as staff upload it; with `version`, the one that was read from it."""
+    content = ContentFile(fields.pop("data", LECTURE.encode()), name="lecture.md")
+    values = {
+        "title": "Uploaded",
+        "kind": MaterialKind.LECTURE,
+        "format": MaterialFormat.MARKDOWN,
+        "name": "lecture.md",
+    }
+    started = ai_actions.start_import(by=by, file=content, **(values | fields))
+    if version is not None:
+        MaterialImport.objects.filter(pk=started.pk).update(version=version, material=version.material, state="ready")
+    return started
 
 
 def make_answer(by: Member, staff: Member) -> Answer:

@@ -67,9 +67,7 @@ def copy_vectors(version: MaterialVersion) -> int:
 
 def forget_uncited(version: MaterialVersion) -> None:
     """Delete what an endorsed thread said before, unless an answer quotes it: its own history keeps that."""
-    MaterialVersion.objects.filter(
-        material=version.material_id, number__lt=version.number, citations=None
-    ).exclude(pk=version.material.current_version_id).delete()  # fmt: skip
+    MaterialVersion.objects.filter(material=version.material, number__lt=version.number, citations=None).delete()
 
 
 def index_missing() -> int:

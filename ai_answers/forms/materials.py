@@ -24,7 +24,7 @@ class ManyFilesField(forms.FileField):
 
     widget = ManyFilesInput
 
-    def clean(self, data: Any, initial: Any = None) -> list[UploadedFile]:
+    def clean(self, data: Any, initial: Any = None) -> list[UploadedFile[bytes]]:
         files = data if isinstance(data, (list, tuple)) else [data]
         return [super(ManyFilesField, self).clean(file) for file in files if file]
 
@@ -71,9 +71,9 @@ class MaterialForm(forms.Form):
             self.fields["file"].label = "File"
             self.fields["file"].widget.attrs["multiple"] = False
 
-    def clean_file(self) -> list[tuple[UploadedFile, MaterialFormat]]:
+    def clean_file(self) -> list[tuple[UploadedFile[bytes], MaterialFormat]]:
         """Return each file with its format; refuse what is too large or not what its name says."""
-        files: list[UploadedFile] = self.cleaned_data["file"]
+        files: list[UploadedFile[bytes]] = self.cleaned_data["file"]
         most = 1 if self.material is not None else MAX_FILES
         if len(files) > most:
             raise forms.ValidationError(f"These are {len(files)} files. Choose up to {most} at once.")
@@ -115,7 +115,7 @@ class MaterialForm(forms.Form):
         data["text"] = text
         return data
 
-    def title_of(self, file: UploadedFile, count: int) -> str:
+    def title_of(self, file: UploadedFile[bytes], count: int) -> str:
         """Return what a file's material is called: as typed, or after the file when that is empty or there are several."""
         typed = str(self.cleaned_data.get("title") or "")
         stem = " ".join(PurePosixPath(str(file.name)).stem.replace("_", " ").split())

@@ -13,6 +13,7 @@ MAX_BOOKMARKS = 5000
 EDGE = 2
 # A header stands on more than half of the pages, and there are enough of them to tell.
 MIN_PAGES = 4
+MAX_RUNNING_HEAD = 100
 _LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"})
 # pdfium writes one of the first two where it takes a hyphen at the end of a line for one that only divides the word.
 _MARKED = re.compile("(?<=\\w)[\ufffe\x02]\\s*(?=\\w)")
@@ -46,7 +47,7 @@ def _page_text(document: pypdfium2.PdfDocument, number: int) -> str:
         text: str = document[number].get_textpage().get_text_bounded()
     except pypdfium2.PdfiumError:
         raise Unreadable(Problem.DAMAGED) from None
-    lines = clean(_MARKED.sub("", text.translate(_LIGATURES))).split("\n")
+    lines = clean(_MARKED.sub("-\n", text.translate(_LIGATURES))).split("\n")
     return "\n".join(line.rstrip() for line in lines).strip("\n")
 
 
@@ -72,8 +73,8 @@ def _without_repeated_edges(pages: list[str]) -> list[str]:
     full = sum(bool(page.strip()) for page in pages)
     if full < MIN_PAGES:
         return pages
-    tops = Counter(key for lines in split for key in {_key(line) for line in lines[:EDGE]})
-    ends = Counter(key for lines in split for key in {_key(line) for line in lines[-EDGE:]})
+    tops = Counter(key for lines in split for key in set(map(_key, lines[:EDGE])) if len(key) <= MAX_RUNNING_HEAD)
+    ends = Counter(key for lines in split for key in set(map(_key, lines[-EDGE:])) if len(key) <= MAX_RUNNING_HEAD)
     kept: list[str] = []
     for lines in split:
         first, last = 0, len(lines)

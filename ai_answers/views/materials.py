@@ -68,6 +68,7 @@ def imports(request: SignedInRequest, slug: str) -> HttpResponse:
 def retry_import(request: SignedInRequest, slug: str, import_id: uuid.UUID) -> HttpResponse:
     """Read a file again."""
     member = get_member(request.user, slug)
+    require_staff(member)
     try:
         actions.retry_import(by=member, failed=access.get_import(member, import_id))
     except Refused as refusal:
@@ -80,6 +81,7 @@ def retry_import(request: SignedInRequest, slug: str, import_id: uuid.UUID) -> H
 def dismiss_import(request: SignedInRequest, slug: str, import_id: uuid.UUID) -> HttpResponse:
     """Forget a file that couldn't be read."""
     member = get_member(request.user, slug)
+    require_staff(member)
     actions.dismiss_import(by=member, failed=access.get_import(member, import_id))
     return redirect("ai_answers:materials", slug=slug)
 

@@ -11,6 +11,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from accounts.models import Enrollment
 from ai_answers import actions as ai_actions
+from ai_answers.models import Material
 from forum import actions
 from forum.models import Thread
 from tests import factories
@@ -214,6 +215,7 @@ def places(world: World) -> Places:
     talk = ai_actions.start_conversation(by=sam, text="When is it evaluated?", form_key=uuid.uuid4())
     preview = ai_actions.start_preview(by=sam, title="When is it evaluated?", body="Once?", form_key=uuid.uuid4())
     preview.messages.filter(speaker="machine").update(state="done")
+    version = answer.citations.get(number=1).version
     return {
         "conversation_id": talk.pk,
         "preview_id": preview.pk,
@@ -222,7 +224,8 @@ def places(world: World) -> Places:
         "slug": world.course.slug,
         "number": answer.thread.number,
         "post_id": post.pk,
-        "material_id": answer.citations.get(number=1).version.material_id,
+        "material_id": version.material_id,
+        "import_id": factories.make_import(tim, version).pk,
         "person_id": world.user("sam").pk,
         "note_id": actions.add_staff_note(by=tim, thread=answer.thread, body="A note", form_key=uuid.uuid4()).pk,
         "merge_id": actions.merge_threads(
@@ -322,6 +325,8 @@ def test_members_reach_their_pages(name: str, persona: str, places: Places, worl
     url = address(name, places)
     if name == "forum:restore-thread":
         actions.delete_thread(by=world.member("sam"), thread=Thread.objects.get(number=places["number"]))
+    if name == "ai_answers:restore-material":
+        ai_actions.delete_material(by=world.member("tim"), material=Material.objects.get(pk=places["material_id"]))
     response = client.get(url)
     if response.status_code == 405:
         response = client.post(url, {"body": ""})
