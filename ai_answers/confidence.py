@@ -20,12 +20,15 @@ MEDIUM_FROM = 0.5
 # Logistic regression by hand, as nobody has judged anything in a new installation: probability = 1 / (1 + e^-score).
 # A passage that holds 60 % of what is asked (below that, the extractive engine says nothing) gives 0.55, all of it 0.67.
 PRIOR: Mapping[str, float] = {
-    "bias": -0.5,
-    "coverage": 1.2,  # the share of the title's words, by idf, that the best passage holds
-    "margin": 0.4,  # how far the best passage stands out from the second
-    "citations": 0.2,  # four quotations or more: 1
-    "unsupported": -1.5,  # the share of statements without a quotation
-    "dropped": -1.0,  # the share of statements that were left out: their quotations weren't in the source
+    "bias": -0.5, "coverage": 1.2, "margin": 0.4, "citations": 0.2, "unsupported": -1.5, "dropped": -1.0,
+}  # fmt: skip
+FEATURES: Mapping[str, str] = {
+    "bias": "always, whatever the answer",
+    "coverage": "the share of the title’s words, rare ones counting more, that the best passage holds",
+    "margin": "how far the best passage stands out from the second",
+    "citations": "quotations, four or more being 1",
+    "unsupported": "the share of statements without a quotation",
+    "dropped": "the share of statements left out, as their quotations weren’t in the source",
 }
 BINS = 10
 

@@ -27,6 +27,8 @@ from ai_answers.models import (
     AnswerStatus,
     Citation,
     CourseAI,
+    Material,
+    MaterialVersion,
     Purpose,
 )
 from ai_answers.neutralising import render_neutral
@@ -262,6 +264,20 @@ def _write(answer: Answer, composition: Composition) -> None:
         )
         for number, claim in enumerate(composition.claims, start=1)
     )
+    _recheck_what_changed({claim.passage.version_id for claim in composition.claims})
+
+
+def _recheck_what_changed(versions: set[uuid.UUID]) -> None:
+    """Have sources checked again that changed while the engine was writing.
+
+    Their lock makes a change wait for this transaction, and so find the answer, or this one see the change.
+    """
+    from ai_answers.actions.rechecking import enqueue_recheck  # it stands on this module
+
+    quoted = MaterialVersion.objects.filter(pk__in=versions).values("material")
+    for material in Material.objects.select_for_update(no_key=True).filter(pk__in=quoted).order_by("pk"):
+        if material.deleted_at or material.current_version_id not in versions:
+            enqueue_recheck(material=material)
 
 
 def render_answer(body: str, count: int) -> str:

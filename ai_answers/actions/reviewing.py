@@ -1,7 +1,7 @@
 """What staff do with answers of the machine: publish, edit, endorse, withdraw; one, or many at once."""
 
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
@@ -12,7 +12,7 @@ from accounts.access import Member, Refused
 from accounts.actions import audit
 from accounts.models import CourseStatus
 from ai_answers import access
-from ai_answers.actions.answers import cited_numbers, lock_answer, render_answer
+from ai_answers.actions.answers import cited_numbers, lock_answer, regenerate_answer, render_answer
 from ai_answers.citations import still_hold
 from ai_answers.models import (
     STAFF_REASONS,
@@ -86,7 +86,7 @@ def edit_answer(*, by: Member, answer: Answer, body: str, seen: str) -> None:
 
     Each `[n]` must be the number of a quotation of the answer. A quotation without its marker isn't shown, but stays, so
     that its marker can be put back. Endorsements go: they stood for another text. The machine's words are kept, and how
-    far the new ones are from them (0-1, Levenshtein distance over the longer length).
+    far the new ones are from them.
 
     Args:
         seen: `edit_token` of the answer the editor had before them.
@@ -101,14 +101,14 @@ def edit_answer(*, by: Member, answer: Answer, body: str, seen: str) -> None:
             "Somebody else has changed this answer meanwhile. Your text is still here; compare before you save."
         )
     _require_sources(answer)
-    numbers = set(answer.citations.values_list("number", flat=True))
-    check_markers(body, numbers)
+    quotes = dict(answer.citations.values_list("number", "quote"))
+    check_markers(body, set(quotes))
     was_draft = answer.status == AnswerStatus.DRAFT
     if not answer.edited_at:
         answer.original_body = answer.body
     answer.body = body
-    answer.body_html = render_answer(body, max(numbers))
-    answer.edit_distance = Levenshtein.normalized_distance(answer.original_body, body)
+    answer.body_html = render_answer(body, max(quotes))
+    answer.edit_distance = edit_distance(answer.original_body, body, quotes)
     answer.unsupported_count = unsupported_sentences(body)
     answer.edited_by, answer.edited_at = by.user, timezone.now()
     AnswerEndorsement.objects.filter(answer=answer).delete()
@@ -123,6 +123,17 @@ def edit_answer(*, by: Member, answer: Answer, body: str, seen: str) -> None:
     refresh_status(answer.thread)
     if was_draft:
         enqueue_telling(NotificationKind.AI_ANSWER, thread=answer.thread, actor=by.user)
+
+
+def edit_distance(before: str, after: str, quotes: Mapping[int, str]) -> float:
+    """Return how far `after` is from `before`, with the quotations each points at: 0 the same, 1 nothing kept.
+
+    The Levenshtein distance over the length of the longer one.
+    """
+    said = [
+        "\n".join([text, *(quotes[n] for n in sorted(cited_numbers(text) & set(quotes)))]) for text in (before, after)
+    ]
+    return Levenshtein.normalized_distance(*said)
 
 
 def edit_token(answer: Answer) -> str:
@@ -185,6 +196,7 @@ def _require_sources(answer: Answer) -> None:
 REVIEW_ACTS: dict[str, tuple[str, Act]] = {
     "endorse": ("endorsed", lambda by, answer: set_answer_endorsement(by=by, answer=answer, on=True)),
     "publish": ("published", lambda by, answer: publish_answer(by=by, answer=answer)),
+    "again": ("asked for again", lambda by, answer: regenerate_answer(by=by, answer=answer)),
 }
 
 

@@ -75,7 +75,12 @@ class ReviewForm(forms.Form):
 
     act = forms.ChoiceField(
         label="What to do",
-        choices=[("endorse", "Endorse"), ("publish", "Publish without endorsing"), ("withdraw", "Withdraw")],
+        choices=[
+            ("endorse", "Endorse"),
+            ("publish", "Publish without endorsing"),
+            ("withdraw", "Withdraw"),
+            ("again", "Have it written anew"),
+        ],
         error_messages={"required": "Choose what to do."},
     )
     reason = forms.ChoiceField(label="Why (to withdraw)", choices=[("", "—"), *_REASONS], required=False)

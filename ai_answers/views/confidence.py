@@ -8,7 +8,7 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts.access import Refused, SignedInRequest, get_member, may_set_up, require_set_up, require_staff
 from accounts.decorators import login_required
 from ai_answers import actions
-from ai_answers.confidence import MEANING, PRIOR, Bin
+from ai_answers.confidence import FEATURES, MEANING, PRIOR, Bin
 from ai_answers.models import Answer
 from quokkaq.lib.charts import curve
 
@@ -30,7 +30,7 @@ def confidence(request: SignedInRequest, slug: str) -> HttpResponse:
         "bins": bins,
         "diagram": _diagram(bins) if bins else "",
         "levels": [(level.label, meaning) for level, meaning in MEANING.items()],
-        "prior": PRIOR,
+        "prior": [(FEATURES[name], weight) for name, weight in PRIOR.items()],
         "min_judged": actions.MIN_JUDGED,
         "min_each": actions.MIN_EACH,
         "may_fit": may_set_up(member, "ai"),

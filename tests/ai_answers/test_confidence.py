@@ -93,7 +93,7 @@ def test_what_people_judged_is_known(sam: Member, tim: Member, noor: Member, wor
     answers = [factories.make_answer(sam, tim) for _ in range(6)]
     endorsed, little, much, wrong, disliked, alone = answers
     actions.set_answer_endorsement(by=tim, answer=endorsed, on=True)
-    for answer, body in ((little, little.body + " Yes."), (much, "All of this is said otherwise by us [1].")):
+    for answer, body in ((little, little.body + " Yes."), (much, "All of this is said otherwise by us [1]. " * 20)):
         actions.edit_answer(by=tim, answer=answer, body=body, seen=actions.edit_token(answer))
     actions.withdraw_answer(by=tim, answer=wrong, reason=WithdrawalReason.WRONG)
     for reader in (sam, noor):

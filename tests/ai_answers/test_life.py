@@ -1,6 +1,6 @@
 """What becomes of an answer: drafts, edits, withdrawals, what readers say, sources that change, embargoes that end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pytest
@@ -12,8 +12,8 @@ from django.utils import timezone
 from accounts.access import Member, Refused
 from accounts.models import AuditEvent, User
 from ai_answers import actions, tasks
-from ai_answers.actions.reviewing import unsupported_sentences
-from ai_answers.engines import Task
+from ai_answers.actions.reviewing import edit_distance, unsupported_sentences
+from ai_answers.engines import Request, Task
 from ai_answers.models import (
     Answer,
     AnswerFeedback,
@@ -28,7 +28,7 @@ from forum import actions as forum_actions
 from forum.models import Notification, Status, Thread
 from forum.queue import queue
 from tests import factories
-from tests.engines import ScriptedEngine
+from tests.engines import Said, ScriptedEngine, quote_first
 from tests.factories import LECTURE, World
 from tests.tasks import run_tasks
 
@@ -138,6 +138,7 @@ def test_an_edit_keeps_the_quotations_and_the_machines_words(
     assert (answer.endorsement_count, answer.unsupported_count, answer.edited_by) == (0, 1, world.user("tim"))
     assert answer.edit_distance is not None
     assert 0.3 < answer.edit_distance <= 1
+    assert "Defaults are made" in client.get("/c/cs-101/search/?q=Mind+lists").content.decode()
     page = page_of(signed_in(world.user("noor")), answer)
     assert "Edited by staff" in page
     assert 'href="#quotation-1"' in page
@@ -348,6 +349,32 @@ def test_an_answer_whose_source_is_deleted_withdraws_itself(answer: Answer, ada:
     answer.refresh_from_db()
     assert (answer.status, answer.withdrawal_reason) == ("withdrawn", "source_deleted")
     assert answer.is_current  # switched off: none takes its place
+
+
+def test_a_source_that_changes_while_the_engine_writes_is_checked_again(sam: Member, tim: Member) -> None:
+    version = factories.make_material(tim)
+    answer = Answer.objects.get(thread=factories.make_thread(sam, "When is a default parameter value evaluated?"))
+
+    def script(request: Request) -> Sequence[Said]:
+        said = quote_first(request)
+        text = LECTURE.replace("default", "preset")
+        actions.import_material(
+            by=tim, title="Lecture on functions", kind=MaterialKind.LECTURE, format=MaterialFormat.MARKDOWN, text=text,
+            material=version.material,
+        )  # fmt: skip
+        return said
+
+    actions.generate_answer(answer.pk, engine=ScriptedEngine(script))
+    run_tasks(actions.RECHECK_TASK)
+    answer.refresh_from_db()
+    assert (answer.status, answer.withdrawal_reason) == ("withdrawn", "source_changed")
+
+
+def test_how_far_an_edit_goes_counts_the_quotations() -> None:
+    quotes = {1: "a" * 50, 2: "b" * 50}
+    assert edit_distance("See [1] and [2].", "See [1] and [2].", quotes) == 0
+    assert edit_distance("See [1] and [2].", "Look at [1] and [2].", quotes) < 0.1
+    assert edit_distance("See [1] and [2].", "See [1].", quotes) > 0.4
 
 
 def test_a_material_that_is_gone_and_an_answer_that_quotes_others_stay_alone(answer: Answer, tim: Member) -> None:

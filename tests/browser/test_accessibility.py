@@ -14,6 +14,8 @@ from accounts.access import get_member
 from accounts.models import Course, Enrollment, Role
 from ai_answers import actions as ai_actions
 from ai_answers.models import Answer, SummaryPoint, ThreadSummary
+from ai_answers.actions import edit_token
+from ai_answers.models import Answer, Calibration, FeedbackReason, WithdrawalReason
 from forum import actions
 from forum.actions.mailing import unsubscribe_url
 from forum.models import (
@@ -100,7 +102,7 @@ def fill(world: World) -> dict[str, str]:
         institution=noor.course.institution, course=noor.course, slug="lab-1", title="Lab one"
     )
     Thread.objects.filter(pk=waiting.pk).update(assignment=lab)
-    return order | {
+    return order | review_answers(world, homework) | {
         "search help": f"{course}search/", "results": f"{course}search/?q=default+parameter+question+private",
         "no results": f"{course}search/?q=zebra", "search problem": f"{course}search/?q=is:odd+after:never",
         "list by words": f"{course}?q=question&assignment=lab-1",
@@ -151,6 +153,34 @@ def sum_up(thread: Thread, post: Post) -> None:
         institution_id=thread.institution_id, summary=summary, number=1, text="It is said.", post=post,
         quote=post.body[:9],
     )  # fmt: skip
+def review_answers(world: World, homework: Assignment) -> dict[str, str]:
+    """Let answers of the machine come to every point of their life; return the addresses of the pages for it."""
+    sam, noor, tim, ada = (world.member(name) for name in ("sam", "noor", "tim", "ada"))
+    made = {name: factories.make_answer(sam, tim) for name in ("edited", "withdrawn", "published")}
+    edited, withdrawn, published = made.values()
+    ai_actions.edit_answer(by=tim, answer=edited, body="At the definition [1]. Not later.", seen=edit_token(edited))
+    ai_actions.withdraw_answer(by=tim, answer=withdrawn, reason=WithdrawalReason.WRONG)
+    ai_actions.give_feedback(by=noor, answer=edited, helpful=False, reason=FeedbackReason.UNCLEAR)
+    ai_actions.ask_person(by=sam, answer=published, on=True)
+    ai_actions.set_course_ai(by=ada, fields={"mode": "draft"})
+    draft = factories.make_answer(sam, tim)
+    ai_actions.set_course_ai(by=ada, fields={"mode": "publish"})
+    hint = factories.make_thread(sam, "When is a default parameter value evaluated?", assignment=homework)
+    ai_actions.generate_answer(Answer.objects.get(thread=hint).pk)
+    Calibration.objects.create(
+        institution=world.institution, course=world.course, method="platt", judged=60, endorsed=30, brier=0.2,
+        calibration_error=0.05,
+        parameters={"slope": 1.0, "offset": 0.0, "reliability": [[0.3, 0.4, 30, 0.35, 0.3], [0.6, 0.7, 30, 0.65, 0.7]]},
+    )  # fmt: skip
+    at = {name: f"/c/cs-101/{answer.thread.number}/" for name, answer in (made | {"draft": draft}).items()}
+    return {
+        "edited answer": at["edited"], "withdrawn answer": at["withdrawn"], "draft answer": at["draft"],
+        "judged answer": at["published"], "hint": f"/c/cs-101/{hint.number}/",
+        "edit answer": f"{at['published']}answer/edit/", "withdraw answer": f"{at['published']}answer/withdraw/",
+        "history of an answer": f"{at['edited']}answer/history/", "AI answers": "/c/cs-101/answers/review/",
+        "published answers": "/c/cs-101/answers/review/?show=unreviewed", "course AI": "/c/cs-101/answers/settings/",
+        "course AI to a TA": "/c/cs-101/answers/settings/", "AI confidence": "/c/cs-101/answers/confidence/",
+    }  # fmt: skip
 
 
 def keep_order(world: World) -> dict[str, str]:
@@ -185,14 +215,15 @@ def keep_order(world: World) -> dict[str, str]:
 
 FOR_STAFF = {
     "add material", "forbidden", "insights", "insights over weeks", "flags", "decided flags", "approvals", "hide",
-    "mark duplicate", "merge", "merge preview", "move", "ban",
+    "mark duplicate", "merge", "merge preview", "move", "ban", "edit answer", "withdraw answer", "history of an answer",
+    "AI answers", "published answers", "course AI to a TA",
 }  # fmt: skip
 # What sam asked the machine is nobody else's.
 FOR_SAM = {"conversation", "failed answer", "delete conversation", "a question from a conversation"}
 # An instructor may change everything there.
 FOR_INSTRUCTORS = {
     "queue", "bulk", "inserted", "templates", "template", "set-up", "course settings", "roster", "add people", "person",
-    "sections", "assignments", "assignment", "tags", "audit",
+    "sections", "assignments", "assignment", "tags", "audit", "course AI", "AI confidence",
 }  # fmt: skip
 
 

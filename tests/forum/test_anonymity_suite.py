@@ -31,6 +31,8 @@ from ai_answers import actions as ai_actions
 from ai_answers.actions import summarising
 from ai_answers.engines import Quote, Statement
 from ai_answers.models import Answer, SummaryPoint
+from ai_answers.models import Answer, FeedbackReason
+from ai_answers.querysets import AnswerFeedbackQuerySet
 from forum import access, actions, activity, points
 from forum import queue as queue_module
 from forum.actions import mailing
@@ -107,10 +109,18 @@ class Scene:
         )
         actions.assign_thread(by=self.tim, thread=self.first, to=self.tim.user)
         actions.save_draft(by=self.sam, thread=self.third, post=None, fields={"body": "Half"})
+        self.judge_answer()
         self.keep_order(anonymity)
         # A panel that waits says something else after a while.
         for answer in Answer.objects.filter(status="queued"):
             ai_actions.generate_answer(answer.pk)
+
+    def judge_answer(self) -> None:
+        """Let sam and noor say, unlike each other, what they think of an answer of the machine."""
+        reason = FeedbackReason.WRONG
+        ai_actions.give_feedback(by=self.sam, answer=self.answer, helpful=False, reason=reason, comment="No.")
+        ai_actions.give_feedback(by=self.noor, answer=self.answer, helpful=True)
+        ai_actions.ask_person(by=self.noor, answer=self.answer, on=True)
 
     def keep_order(self, anonymity: Anonymity) -> None:
         """Let sam and noor flag, be flagged, hidden, held back, merged and pointed elsewhere."""
@@ -195,6 +205,14 @@ def pages(scene: Scene, who: str) -> dict[str, str]:
     course = reverse("forum:list", args=["cs-101"])
     urls |= {f"{course}?show={show}&sort={sort}" for show in lists.FILTERS for sort in lists.SORTS}
     return {url: fetch(client, url) for url in sorted(urls)}
+
+
+def answer_pages(scene: Scene, who: str) -> dict[str, str]:
+    """Read an answer that people judged, its history, and the lists of answers that need staff."""
+    client, thread = signed_in(scene, who), reverse("forum:thread", args=["cs-101", scene.answer.thread.number])
+    review = reverse("ai_answers:review", args=["cs-101"])
+    urls = [thread, f"{thread}answer/history/", review, f"{review}?show=unreviewed", f"{review}?show=failed"]
+    return {url: fetch(client, url) for url in urls}
 
 
 def admin_pages(scene: Scene, who: str) -> dict[str, str]:
@@ -479,6 +497,13 @@ def plant_panel(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def plant_feedback(patch: pytest.MonkeyPatch) -> None:
+    def leaky(self: AnswerFeedbackQuerySet, answer: Answer) -> list[tuple[str, int]]:
+        return [(f"says {row.reader}", 1) for row in self.filter(answer=answer).order_by("reason")]
+
+    patch.setattr(AnswerFeedbackQuerySet, "reasons_for", leaky)
+
+
 def plant_avatar(patch: pytest.MonkeyPatch) -> None:
     def leaky(self: Writing, member: Member) -> Byline:
         return Byline(str(self.pseudonym), user=User(pk=self.author_id, display_name="?", avatar="avatars/x.webp"))
@@ -569,6 +594,7 @@ SURFACES: dict[str, tuple[Reader, Plant]] = {
     "mail": (mails_of_one_thread, plant_sender),
     "AI panel": (pages, plant_panel),
     "summaries": (summaries, plant_summary),
+    "answers judged": (answer_pages, plant_feedback),
     "search": (searches, plant_search_by),
     "suggestions": (suggestions, plant_suggestion_order),
     "flags": (pages, plant_flagger),
