@@ -185,5 +185,5 @@ def _left(member: Member, day: date) -> list[Left]:
     keys = {SpendingScope.COURSE: course.pk, SpendingScope.INSTITUTION: course.institution_id}
     found = Spending.objects.filter(day=day, scope__in=keys, scope_id__in=keys.values())
     used = dict(found.values_list("scope", F("spent_micros") + F("reserved_micros")))
-    names = {SpendingScope.COURSE: "This course", SpendingScope.INSTITUTION: "The whole institution"}
+    names = {SpendingScope.COURSE: "this course", SpendingScope.INSTITUTION: "the whole institution"}
     return [Left(name, caps[scope], max(0, caps[scope] - used.get(scope, 0))) for scope, name in names.items()]

@@ -201,6 +201,7 @@ def test_recited_instructions_are_noticed_and_ordinary_words_are_not() -> None:
     assert not prompt.is_told_in("A default parameter value is evaluated once, when the function is defined.")
 
 
+@pytest.mark.drill
 def test_keys_of_models_are_nowhere(
     stage: World, signed_in: SignIn, settings: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

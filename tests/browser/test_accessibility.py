@@ -13,9 +13,8 @@ from playwright.sync_api import Page
 from accounts.access import get_member
 from accounts.models import Course, Enrollment, Role
 from ai_answers import actions as ai_actions
-from ai_answers.models import Answer, SummaryPoint, ThreadSummary
 from ai_answers.actions import edit_token
-from ai_answers.models import Answer, Calibration, FeedbackReason, WithdrawalReason
+from ai_answers.models import Answer, Calibration, FeedbackReason, SummaryPoint, ThreadSummary, WithdrawalReason
 from forum import actions
 from forum.actions.mailing import unsubscribe_url
 from forum.models import (
@@ -153,6 +152,8 @@ def sum_up(thread: Thread, post: Post) -> None:
         institution_id=thread.institution_id, summary=summary, number=1, text="It is said.", post=post,
         quote=post.body[:9],
     )  # fmt: skip
+
+
 def review_answers(world: World, homework: Assignment) -> dict[str, str]:
     """Let answers of the machine come to every point of their life; return the addresses of the pages for it."""
     sam, noor, tim, ada = (world.member(name) for name in ("sam", "noor", "tim", "ada"))

@@ -30,8 +30,7 @@ from accounts.models import AuditEvent, Course, Enrollment, Institution, User
 from ai_answers import actions as ai_actions
 from ai_answers.actions import summarising
 from ai_answers.engines import Quote, Statement
-from ai_answers.models import Answer, SummaryPoint
-from ai_answers.models import Answer, FeedbackReason
+from ai_answers.models import Answer, FeedbackReason, SummaryPoint
 from ai_answers.querysets import AnswerFeedbackQuerySet
 from forum import access, actions, activity, points
 from forum import queue as queue_module
