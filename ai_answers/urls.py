@@ -9,6 +9,7 @@ urlpatterns = [
     path("<int:number>/answer/", views.answer, name="answer"),
     path("<int:number>/answer/endorse/", views.endorse_answer, name="endorse-answer"),
     path("<int:number>/answer/retry/", views.retry_answer, name="retry-answer"),
+    path("answers/evaluation/", views.evaluation, name="evaluation"),
     path("materials/", views.materials, name="materials"),
     path("materials/add/", views.add_material, name="add-material"),
     path("materials/<uuid:material_id>/", views.material, name="material"),

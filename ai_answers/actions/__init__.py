@@ -12,6 +12,7 @@ from ai_answers.actions.answers import (
     set_answer_endorsement,
     swap_answers,
 )
+from ai_answers.actions.evaluating import keep_as_case
 from ai_answers.actions.materials import import_material
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "fail_answer",
     "generate_answer",
     "import_material",
+    "keep_as_case",
     "remove_answer",
     "render_answer",
     "request_answer",

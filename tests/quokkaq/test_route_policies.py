@@ -126,6 +126,7 @@ POLICIES = {
     "forum:tags": STAFF,
     "forum:rename-tag": STAFF,
     "forum:delete-tag": STAFF,
+    "ai_answers:evaluation": STAFF,
     "ai_answers:answer": COURSE,
     "ai_answers:endorse-answer": STAFF,
     "ai_answers:retry-answer": COURSE,
