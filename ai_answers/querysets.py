@@ -22,6 +22,8 @@ if TYPE_CHECKING:
         Citation,
         Conversation,
         Disclosure,
+        EvaluationCase,
+        EvaluationRun,
         Material,
         MaterialImport,
         MaterialVersion,
@@ -243,6 +245,23 @@ class DisclosureQuerySet(models.QuerySet["Disclosure"]):
     def of(self, user: User) -> "DisclosureQuerySet":
         """Return what was sent for a person, to that person alone."""
         return self.filter(user=user, institution_id=user.institution_id)
+
+
+class EvaluationCaseQuerySet(models.QuerySet["EvaluationCase"]):
+    def visible_to(self, member: Member) -> "EvaluationCaseQuerySet":
+        """Return the cases of the course, to its staff."""
+        if not member.is_staff:
+            return self.none()
+        return self.filter(course=member.course, institution_id=member.course.institution_id)
+
+
+class EvaluationRunQuerySet(models.QuerySet["EvaluationRun"]):
+    def visible_to(self, member: Member) -> "EvaluationRunQuerySet":
+        """Return, to staff, how engines did on the cases of their course and on the frozen sets, which are about none."""
+        if not member.is_staff:
+            return self.none()
+        own = Q(course=member.course) | Q(course=None)
+        return self.filter(own, institution_id=member.course.institution_id)
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 # Weight of the words, where they single nothing out and where they do.
-LEAST_LEXICAL, MOST_LEXICAL = 0.2, 0.5
+LEAST_LEXICAL, MOST_LEXICAL = 0.15, 0.5
 # How far the best passage by words must stand out from the second, as a share of its score, to get all of that weight.
-CLEAR_MARGIN = 0.25
+CLEAR_MARGIN = 0.3
 # A passage means what the whole of it means, and what the sentence nearest to the question does.
 SENTENCE_SHARE = 0.5
 # A title of few and common words (sum of idf below this) says too little to tell one topic from another.

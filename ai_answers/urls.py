@@ -34,6 +34,7 @@ urlpatterns = [
     path("ai/<uuid:conversation_id>/export.<slug:kind>", views.export_conversation, name="export-conversation"),
     path("ai-spending/", views.spending, name="spending"),
     path("ai-spending/csv/", views.spending_csv, name="spending-csv"),
+    path("answers/evaluation/", views.evaluation, name="evaluation"),
     path("materials/", views.materials, name="materials"),
     path("materials/add/", views.add_material, name="add-material"),
     path("materials/imports/", views.imports, name="imports"),

@@ -28,6 +28,7 @@ from ai_answers.actions.conversing import (
     stop_reply,
     write_reply,
 )
+from ai_answers.actions.evaluating import keep_as_case
 from ai_answers.actions.feedback import ask_person, give_feedback
 from ai_answers.actions.imports import IMPORT_TASK, dismiss_import, fail_import, read_import, retry_import, start_import
 from ai_answers.actions.indexing import INDEX_TASK, index_missing, index_version
@@ -112,6 +113,7 @@ __all__ = [
     "import_material",
     "index_missing",
     "index_version",
+    "keep_as_case",
     "link_thread",
     "note_thread_change",
     "publish_answer",

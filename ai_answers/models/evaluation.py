@@ -7,6 +7,7 @@ from django.utils import timezone
 from accounts.models import Course, Tenanted, one_of
 from ai_answers.models.answers import Answer
 from ai_answers.models.materials import MaterialVersion
+from ai_answers.querysets import EvaluationCaseQuerySet, EvaluationRunQuerySet
 
 
 class Expectation(models.TextChoices):
@@ -29,6 +30,8 @@ class EvaluationCase(Tenanted):
     start = models.PositiveIntegerField(default=0)
     end = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = EvaluationCaseQuerySet.as_manager()
 
     class Meta:
         ordering = ["created_at", "id"]
@@ -53,6 +56,8 @@ class EvaluationRun(Tenanted):
     questions = models.PositiveIntegerField()
     metrics = models.JSONField(default=dict)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = EvaluationRunQuerySet.as_manager()
 
     class Meta:
         ordering = ["-created_at", "-id"]

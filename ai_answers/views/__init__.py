@@ -29,6 +29,7 @@ from ai_answers.views.conversations import (
 )
 from ai_answers.views.course_ai import course_ai
 from ai_answers.views.disclosures import change_consent, consent_context, disclosures
+from ai_answers.views.evaluation import evaluation
 from ai_answers.views.materials import (
     add_material,
     delete_material,
@@ -68,6 +69,7 @@ __all__ = [
     "dismiss_import",
     "edit_answer",
     "endorse_answer",
+    "evaluation",
     "export_conversation",
     "imports",
     "material",

@@ -132,6 +132,7 @@ POLICIES = {
     "ai:consent": SIGNED_IN,
     "ai_answers:spending": STAFF,
     "ai_answers:spending-csv": STAFF,
+    "ai_answers:evaluation": STAFF,
     "ai_answers:answer": COURSE,
     "ai_answers:endorse-answer": STAFF,
     "ai_answers:retry-answer": COURSE,
