@@ -13,6 +13,7 @@ from accounts.actions import audit
 from accounts.models import CourseStatus
 from ai_answers import access
 from ai_answers.actions.answers import cited_numbers, lock_answer, regenerate_answer, render_answer
+from ai_answers.actions.evaluating import keep_as_case
 from ai_answers.citations import still_hold
 from ai_answers.models import (
     STAFF_REASONS,
@@ -64,6 +65,7 @@ def set_answer_endorsement(*, by: Member, answer: Answer, on: bool) -> None:
         answer.save(update_fields=["status"])
         if was_draft:
             enqueue_telling(NotificationKind.AI_ANSWER, thread=answer.thread, actor=by.user)
+    keep_as_case(answer)
     refresh_status(answer.thread)
 
 
