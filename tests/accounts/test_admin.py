@@ -98,7 +98,7 @@ def rows_of(world: World) -> list[Any]:
 
 def test_every_model_of_ours_is_in_the_admin() -> None:
     ours = [m for m in admin.site._registry if m._meta.app_label in ("accounts", "forum", "ai_answers")]
-    assert len(ours) == 32
+    assert len(ours) == 34
     for model in ours:
         page = admin.site.get_model_admin(model)
         assert not page.show_full_result_count
