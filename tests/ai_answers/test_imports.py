@@ -79,6 +79,7 @@ def test_several_files_become_materials_with_their_slides_and_pages(world: World
     assert all(version.text[p.start : p.end] == p.text for p in passages)
     shown = client.get(reverse("ai_answers:material", args=["cs-101", slides.pk])).content.decode()
     assert shown.count('class="passage-place">slide 1<') == 1
+    assert shown.count('class="passage-place">slide 1, notes<') == 1
     assert "Original file" in shown
     assert AuditEvent.objects.filter(verb="material.imported", actor=world.user("tim")).count() == 2
 
