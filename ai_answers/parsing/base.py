@@ -10,6 +10,8 @@ MAX_FILE = 20 * 1024 * 1024
 MAX_TEXT = 2_000_000
 MAX_SECTIONS = 50_000
 MAX_HEADING = 200
+# Ends the heading of what isn't on a slide itself.
+NOTES = " · notes"
 
 # Characters no text needs: controls other than tab and line end, halves of pairs, non-characters, marks of byte order.
 _UNWANTED = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufeff\ufffe\uffff]")

@@ -6,7 +6,7 @@ from typing import Any
 from pptx import Presentation
 from pptx.enum.shapes import PP_PLACEHOLDER
 
-from ai_answers.parsing.base import Builder, Parsed, Problem, Unreadable
+from ai_answers.parsing.base import NOTES, Builder, Parsed, Problem, Unreadable
 from ai_answers.parsing.office import open_package, table
 
 MAX_SLIDES = 2000
@@ -28,7 +28,7 @@ def parse(data: bytes) -> Parsed:
         texts = [text for text in _texts(slide.shapes, 0) if text.strip()]
         builder.add("\n\n".join(texts), heading, "slide", number)
         if slide.has_notes_slide and (notes := slide.notes_slide.notes_text_frame) is not None:
-            builder.add(notes.text, f"{heading or f'Slide {number}'} · notes", "slide", number)
+            builder.add(notes.text, (heading or f"Slide {number}") + NOTES, "slide", number)
     return builder.build()
 
 

@@ -28,6 +28,7 @@ from ai_answers.models import (
     MaterialVersion,
     Passage,
 )
+from ai_answers.parsing import NOTES
 from forum.differences import Stretch, difference
 from quokkaq.lib.markdown import render as render_markdown
 from quokkaq.lib.storage import serve
@@ -304,17 +305,23 @@ def _number(request: HttpRequest, name: str) -> int | None:
     return int(raw)
 
 
+def _place(passage: Passage) -> str:
+    """Return the page, slide or cell of a passage; the notes of a slide are told from the slide."""
+    return f"{passage.place}, notes" if passage.heading.endswith(NOTES) else passage.place
+
+
 def _shown(version: MaterialVersion, passages: list[Passage], start: int | None, end: int | None) -> list[ShownPassage]:
     shown: list[ShownPassage] = []
     place = ""
     for passage in passages:
+        here = _place(passage)
         from_ = max((start or 0) - passage.start, 0)
         to = max(min((end or 0) - passage.start, len(passage.text)), 0)
         is_cited = start is not None and from_ < to
         shown.append(
             ShownPassage(
                 passage,
-                passage.place if passage.place != place else "",
+                here if here != place else "",
                 render_markdown(passage.text) if version.format == MaterialFormat.MARKDOWN else "",
                 passage.text[:from_] if is_cited else passage.text,
                 passage.text[from_:to] if is_cited else "",
@@ -323,5 +330,5 @@ def _shown(version: MaterialVersion, passages: list[Passage], start: int | None,
                 is_cited and not any(earlier.is_cited for earlier in shown),
             )
         )
-        place = passage.place
+        place = here
     return shown

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied
@@ -29,8 +30,9 @@ from ai_answers.models import (
     Passage,
     PassageVector,
 )
-from ai_answers.parsing import Parsed, Problem, Unreadable
-from ai_answers.tasks import IMPORT_ATTEMPTS, read_import
+from ai_answers.parsing import Parsed, Problem, Unreadable, read_file
+from ai_answers.tasks import IMPORT_ATTEMPTS
+from ai_answers.tasks import read_import as read_import_task
 from tests import factories
 from tests.ai_answers.test_parsing import make_pdf, make_pptx
 from tests.factories import World
@@ -77,6 +79,7 @@ def test_several_files_become_materials_with_their_slides_and_pages(world: World
     assert all(version.text[p.start : p.end] == p.text for p in passages)
     shown = client.get(reverse("ai_answers:material", args=["cs-101", slides.pk])).content.decode()
     assert shown.count('class="passage-place">slide 1<') == 1
+    assert shown.count('class="passage-place">slide 1, notes<') == 1
     assert "Original file" in shown
     assert AuditEvent.objects.filter(verb="material.imported", actor=world.user("tim")).count() == 2
 
@@ -122,7 +125,7 @@ def test_a_file_that_cannot_be_read_says_why_and_leaves_nothing_half(world: Worl
 
 def test_an_import_can_be_cut_off_anywhere_and_done_again(tim: Member, monkeypatch: pytest.MonkeyPatch) -> None:
     started = factories.make_import(tim)
-    real = import_actions.store_version
+    real = materials.store_version
 
     def die(*args: object, **kwargs: object) -> object:
         real(*args, **kwargs)  # type: ignore[arg-type]  # passed on as it came
@@ -149,7 +152,7 @@ def test_a_slower_worker_stores_nothing(tim: Member, monkeypatch: pytest.MonkeyP
         MaterialImport.objects.update(state=ImportState.READY)
         return parsed
 
-    parsed = import_actions.read_file(b"x", "text")
+    parsed = read_file(b"x", "text")
     monkeypatch.setattr(import_actions, "read_file", overtaken)
     actions.read_import(started.pk)
     assert not Material.objects.exists()
@@ -163,11 +166,15 @@ def test_a_task_that_keeps_failing_is_shown(tim: Member, monkeypatch: pytest.Mon
         raise TimeoutError
 
     monkeypatch.setattr(import_actions, "read_file", broken)
+
+    def context(attempts: int) -> Any:
+        return SimpleNamespace(job=SimpleNamespace(attempts=attempts))
+
     for attempt in range(IMPORT_ATTEMPTS):
         started.refresh_from_db()
         assert started.state != ImportState.FAILED
         with pytest.raises(TimeoutError):
-            read_import.func(SimpleNamespace(job=SimpleNamespace(attempts=attempt)), import_id=str(started.pk))
+            read_import_task.func(context(attempt), import_id=str(started.pk))
     started.refresh_from_db()
     assert started.state == ImportState.FAILED
     assert "several times" in started.problem
@@ -291,7 +298,12 @@ def test_upkeep_embeds_what_has_no_vectors_and_stops_without_a_model(
     version = factories.make_material(tim)
     assert actions.index_missing() == 0
     asked: list[uuid.UUID] = []
-    monkeypatch.setattr(indexing, "index_passages", lambda keys: asked.extend(keys) or len(keys))
+
+    def index(keys: list[uuid.UUID]) -> int:
+        asked.extend(keys)
+        return len(keys)
+
+    monkeypatch.setattr(indexing, "index_passages", index)
     first = version.passages.all()[0]
     embed(first)
     assert actions.index_missing() == 2

@@ -84,13 +84,14 @@ def test_edits_and_deletions_are_followed(reply: Post, sam: Member, noor: Member
     assert source() is not None
     # What nobody quotes isn't kept: the thread has its own history.
     assert MaterialVersion.objects.count() == 1
-    for undo, act in (
+    turns: list[tuple[Callable[[], object], Callable[[], object]]] = [
         (lambda: forum.restore_post(by=noor, post=reply), lambda: forum.delete_post(by=noor, post=reply)),
         (
             lambda: forum.restore_thread(by=tim, thread=reply.thread),
             lambda: forum.delete_thread(by=tim, thread=reply.thread),
         ),
-    ):
+    ]
+    for undo, act in turns:
         act()
         run_tasks()
         assert source() is None

@@ -15,6 +15,7 @@ from accounts.models import Course, Enrollment, Role
 from ai_answers import actions as ai_actions
 from ai_answers.actions import edit_token
 from ai_answers.models import Answer, Calibration, FeedbackReason, SummaryPoint, ThreadSummary, WithdrawalReason
+from ai_answers.models import Answer, MaterialFormat, MaterialImport, MaterialKind
 from forum import actions
 from forum.actions.mailing import unsubscribe_url
 from forum.models import (
@@ -102,6 +103,21 @@ def fill(world: World) -> dict[str, str]:
     )
     Thread.objects.filter(pk=waiting.pk).update(assignment=lab)
     return order | review_answers(world, homework) | {
+    version = answer.citations.get(number=1).version
+    factories.make_import(world.member("tim"), title="Being read")
+    failed_import = factories.make_import(world.member("tim"), title="Not to be read")
+    MaterialImport.objects.filter(pk=failed_import.pk).update(state="failed", problem="This file is damaged.")
+    ai_actions.import_material(
+        by=world.member("tim"),
+        title="Lecture on functions",
+        kind=MaterialKind.LECTURE,
+        format=MaterialFormat.MARKDOWN,
+        text=version.text.replace("once", "one time"),
+        material=version.material,
+    )
+    material = f"{course}materials/{version.material_id}/"
+    return order | {
+        "versions": f"{material}versions/", "delete material": f"{material}delete/",
         "search help": f"{course}search/", "results": f"{course}search/?q=default+parameter+question+private",
         "no results": f"{course}search/?q=zebra", "search problem": f"{course}search/?q=is:odd+after:never",
         "list by words": f"{course}?q=question&assignment=lab-1",
@@ -218,6 +234,8 @@ FOR_STAFF = {
     "add material", "forbidden", "insights", "insights over weeks", "flags", "decided flags", "approvals", "hide",
     "mark duplicate", "merge", "merge preview", "move", "ban", "edit answer", "withdraw answer", "history of an answer",
     "AI answers", "published answers", "course AI to a TA",
+    "add material", "delete material", "forbidden", "insights", "insights over weeks", "flags", "decided flags", "approvals", "hide",
+    "mark duplicate", "merge", "merge preview", "move", "ban",
 }  # fmt: skip
 # What sam asked the machine is nobody else's.
 FOR_SAM = {"conversation", "failed answer", "delete conversation", "a question from a conversation"}
