@@ -1,7 +1,7 @@
 """What came of each question, and the numbers that sum it up. Pure functions."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import isnan, nan
 
 from ai_answers.evaluation.sets import Kind
@@ -27,6 +27,8 @@ class Outcome:
     exact: int
     holds_gold: bool | None
     seconds: float
+    # Of the retrieval (`ranking.evidence`).
+    features: Mapping[str, float] = field(default_factory=dict)
 
 
 def summarise(outcomes: Sequence[Outcome]) -> dict[str, float]:

@@ -137,6 +137,7 @@ def _ask(member: Member, case: Case, engine: Engine, keys: Sequence[uuid.UUID]) 
         exact=sum(is_exact(texts[claim.passage.version_id], claim.start, claim.end, claim.quote) for claim in claims),
         holds_gold=case.is_in(" ".join(claim.quote for claim in claims)) if case.golds else None,
         seconds=seconds,
+        features=retrieval.features,
     )
 
 

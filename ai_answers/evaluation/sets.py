@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from pydoc_data.topics import topics  # type: ignore[import-untyped]  # the standard library types it nowhere
+from pydoc_data.topics import topics
+from typing import Any
 
 from ai_answers.passages import normalise, split_passages
 
@@ -138,6 +139,6 @@ def _some(cases: Sequence[Case], most: int) -> list[Case]:
     return [cases[place * len(cases) // most] for place in range(most)]
 
 
-def _lines(path: Path) -> list[dict[str, str]]:
+def _lines(path: Path) -> list[Any]:
     lines: Iterable[str] = path.read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]

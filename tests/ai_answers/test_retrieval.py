@@ -12,7 +12,8 @@ from pytest_django.fixtures import Settings
 from accounts.access import Member
 from ai_answers import ranking
 from ai_answers.citations import Composition, check_claims
-from ai_answers.engines import Abstention, ExtractiveEngine, Request, Source, Statement, Task
+from ai_answers.engines import Abstention, Request, Source, Statement, Task
+from ai_answers.engines.extractive import ExtractiveEngine
 from ai_answers.indexing import index_passages, masked_texts, meaning_of, unindexed
 from ai_answers.models import AIConsent, Disclosure, MaterialVersion, ModelCall, Passage, PassageVector
 from ai_answers.ranking import Nearness, answerable, coverage, evidence, fuse, lexical_margin, lexical_weight

@@ -28,8 +28,11 @@ class EmbeddingUnavailable(Exception):
 class Embedder(Protocol):
     """Turns texts into vectors of length 1; how alike two texts are is the dot product of theirs."""
 
-    # Stored with each vector: vectors of two models can't be compared.
-    name: str
+    @property
+    def name(self) -> str:
+        """Stored with each vector: vectors of two models can't be compared."""
+        ...
+
     # What is embedded leaves this server.
     is_remote: bool
 
