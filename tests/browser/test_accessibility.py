@@ -12,7 +12,7 @@ from playwright.sync_api import Page
 
 from accounts.access import get_member
 from accounts.models import Course, Enrollment, Role
-from ai_answers.models import Answer
+from ai_answers.models import Answer, Disclosure, ModelCall
 from forum import actions
 from forum.actions.mailing import unsubscribe_url
 from forum.models import (
@@ -72,6 +72,13 @@ def fill(world: World) -> dict[str, str]:
         actions.save_draft(by=member, thread=thread, post=None, fields={"body": "Half a reply, @Noor Surname-noor"})
         actions.save_draft(by=member, thread=None, post=None, fields={"title": "Half a question", "body": "See #1"})
     soon = timezone.now() + timedelta(hours=5)
+    call = ModelCall.objects.create(
+        institution=world.institution, course=world.course, user=sam.user, engine="openai", model="m-1", outcome="answered"
+    )  # fmt: skip
+    Disclosure.objects.create(
+        institution=world.institution, call=call, user=sam.user, course=world.course, provider="openai", model="m-1",
+        text="Exactly what was sent. " * 60,
+    )  # fmt: skip
     homework = actions.save_assignment(by=tim, assignment=None, title="Homework 1", due_at=soon, embargo_until=soon)
     actions.assign_thread(by=tim, thread=waiting, to=tim.user)
     Flag.objects.create(institution_id=thread.institution_id, user=noor.user, thread=thread, reason="wrong")
@@ -118,7 +125,7 @@ def fill(world: World) -> dict[str, str]:
         "add people": f"{course}course/roster/add/", "person": f"{course}course/roster/{row.pk}/",
         "sections": f"{course}course/sections/", "assignments": f"{course}course/assignments/",
         "assignment": f"{course}course/assignments/{homework.pk}/", "tags": f"{course}course/tags/",
-        "audit": f"{course}course/audit/",
+        "audit": f"{course}course/audit/", "AI spending": f"{course}ai-spending/?days=1", "AI and my texts": "/me/ai/",
     }  # fmt: skip
 
 
@@ -159,7 +166,7 @@ FOR_STAFF = {
 # An instructor may change everything there.
 FOR_INSTRUCTORS = {
     "queue", "bulk", "inserted", "templates", "template", "set-up", "course settings", "roster", "add people", "person",
-    "sections", "assignments", "assignment", "tags", "audit",
+    "sections", "assignments", "assignment", "tags", "audit", "AI spending",
 }  # fmt: skip
 
 
