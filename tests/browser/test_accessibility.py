@@ -16,6 +16,7 @@ from ai_answers import actions as ai_actions
 from ai_answers.actions import edit_token
 from ai_answers.models import Answer, Calibration, FeedbackReason, SummaryPoint, ThreadSummary, WithdrawalReason
 from ai_answers.models import Answer, MaterialFormat, MaterialImport, MaterialKind
+from ai_answers.models import Answer, Disclosure, ModelCall
 from forum import actions
 from forum.actions.mailing import unsubscribe_url
 from forum.models import (
@@ -76,6 +77,13 @@ def fill(world: World) -> dict[str, str]:
         actions.save_draft(by=member, thread=thread, post=None, fields={"body": "Half a reply, @Noor Surname-noor"})
         actions.save_draft(by=member, thread=None, post=None, fields={"title": "Half a question", "body": "See #1"})
     soon = timezone.now() + timedelta(hours=5)
+    call = ModelCall.objects.create(
+        institution=world.institution, course=world.course, user=sam.user, engine="openai", model="m-1", outcome="answered"
+    )  # fmt: skip
+    Disclosure.objects.create(
+        institution=world.institution, call=call, user=sam.user, course=world.course, provider="openai", model="m-1",
+        text="Exactly what was sent. " * 60,
+    )  # fmt: skip
     homework = actions.save_assignment(by=tim, assignment=None, title="Homework 1", due_at=soon, embargo_until=soon)
     actions.assign_thread(by=tim, thread=waiting, to=tim.user)
     Flag.objects.create(institution_id=thread.institution_id, user=noor.user, thread=thread, reason="wrong")
@@ -197,6 +205,7 @@ def review_answers(world: World, homework: Assignment) -> dict[str, str]:
         "history of an answer": f"{at['edited']}answer/history/", "AI answers": "/c/cs-101/answers/review/",
         "published answers": "/c/cs-101/answers/review/?show=unreviewed", "course AI": "/c/cs-101/answers/settings/",
         "course AI to a TA": "/c/cs-101/answers/settings/", "AI confidence": "/c/cs-101/answers/confidence/",
+        "audit": f"{course}course/audit/", "AI spending": f"{course}ai-spending/?days=1", "AI and my texts": "/me/ai/",
     }  # fmt: skip
 
 
@@ -243,6 +252,7 @@ FOR_SAM = {"conversation", "failed answer", "delete conversation", "a question f
 FOR_INSTRUCTORS = {
     "queue", "bulk", "inserted", "templates", "template", "set-up", "course settings", "roster", "add people", "person",
     "sections", "assignments", "assignment", "tags", "audit", "course AI", "AI confidence",
+    "sections", "assignments", "assignment", "tags", "audit", "AI spending",
 }  # fmt: skip
 
 
