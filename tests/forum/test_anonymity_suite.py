@@ -416,7 +416,8 @@ def summaries(scene: Scene, who: str) -> dict[str, str]:
         ai_actions.write_summary(summary.pk, user_id=scene.lena.user.pk, engine=engine)
         url = reverse("forum:thread", args=["cs-101", thread.number])
         found[url] = fetch(client, url)
-        assert 'class="summary-points"' in found[url]
+        # An operator is in no course, and sees no thread.
+        assert who == "root" or 'class="summary-points"' in found[url]
     return found | {"engine": repr(engine.requests)}
 
 
