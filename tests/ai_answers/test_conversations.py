@@ -191,6 +191,23 @@ def test_an_answer_without_a_true_quotation_is_shown_to_nobody(
     assert "had no quotation that holds" in page
 
 
+def test_the_page_says_what_left_the_server(
+    lecture: MaterialVersion, sam: Member, monkeypatch: pytest.MonkeyPatch, signed_in: Any
+) -> None:
+    engine = speaking(monkeypatch, lambda request: [Statement("Once.", [Quote(1, request.sources[0].text)])])
+    engine.is_remote = True
+    talk = begin(sam)
+    run_tasks()
+    client = signed_in(sam.user)
+    assert (
+        "Written by test-1; what you asked was sent to it." in client.get(url("conversation", talk.pk)).content.decode()
+    )
+    speaking(monkeypatch, Abstention("x")).is_remote = True
+    talk = begin(sam, "Does it say that, or not?")
+    run_tasks()
+    assert "What you asked was sent to test-1." in client.get(url("conversation", talk.pk)).content.decode()
+
+
 def test_a_follow_up_is_understood_by_what_was_said_before(
     lecture: MaterialVersion, sam: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,11 +10,10 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.access import Member, Refused
-from accounts.models import Enrollment, EnrollmentStatus
+from accounts.models import Enrollment, EnrollmentStatus, User
 from ai_answers import actions, tasks
 from ai_answers.engines import Abstention, Quote, Request, Statement, Task
 from ai_answers.models import CallOutcome, CourseAI, ModelCall, SummaryPoint, SummaryState, ThreadSummary
-from ai_answers.views import summary_panel  # noqa: F401 (registered; imported so that its name is checked)
 from forum import actions as forum_actions
 from forum.models import Moderation, Post, Thread
 from tests import factories
@@ -286,6 +285,24 @@ def test_where_the_machine_is_off_there_is_no_summary(
     assert "switched the AI off" in response.content.decode()
     with pytest.raises(Refused):
         actions.request_summary(by=noor, thread=long_thread)
+
+
+def test_admin_lists_points_without_the_words_of_posts(
+    long_thread: Thread, noor: Member, engine: ScriptedEngine, signed_in: Any
+) -> None:
+    summary = summed_up(noor, long_thread)
+    root = User.objects.create_superuser("root@example.edu", display_name="Root", institution=noor.course.institution)
+    client = signed_in(root)
+    listed = client.get(reverse("admin:ai_answers_summarypoint_changelist"), {"q": "Point 3"}).content.decode()
+    assert "Point 3." in listed
+    assert "Lists as default values" in listed
+    for address in (
+        reverse("admin:ai_answers_threadsummary_changelist"),
+        reverse("admin:ai_answers_threadsummary_change", args=[summary.pk]),
+    ):
+        page = client.get(address)
+        assert page.status_code == 200
+        assert "Reply number" not in listed + page.content.decode()
 
 
 @pytest.mark.parametrize("who", ["eve", "pat", "dana"])
