@@ -110,7 +110,7 @@ def fill(world: World) -> dict[str, str]:
         institution=noor.course.institution, course=noor.course, slug="lab-1", title="Lab one"
     )
     Thread.objects.filter(pk=waiting.pk).update(assignment=lab)
-    return order | review_answers(world, homework) | {
+    order |= review_answers(world, homework)
     version = answer.citations.get(number=1).version
     factories.make_import(world.member("tim"), title="Being read")
     failed_import = factories.make_import(world.member("tim"), title="Not to be read")
@@ -147,7 +147,7 @@ def fill(world: World) -> dict[str, str]:
         "add people": f"{course}course/roster/add/", "person": f"{course}course/roster/{row.pk}/",
         "sections": f"{course}course/sections/", "assignments": f"{course}course/assignments/",
         "assignment": f"{course}course/assignments/{homework.pk}/", "tags": f"{course}course/tags/",
-        "audit": f"{course}course/audit/",
+        "audit": f"{course}course/audit/", "AI spending": f"{course}ai-spending/?days=1", "AI and my texts": "/me/ai/",
     } | talks  # fmt: skip
 
 
@@ -205,7 +205,6 @@ def review_answers(world: World, homework: Assignment) -> dict[str, str]:
         "history of an answer": f"{at['edited']}answer/history/", "AI answers": "/c/cs-101/answers/review/",
         "published answers": "/c/cs-101/answers/review/?show=unreviewed", "course AI": "/c/cs-101/answers/settings/",
         "course AI to a TA": "/c/cs-101/answers/settings/", "AI confidence": "/c/cs-101/answers/confidence/",
-        "audit": f"{course}course/audit/", "AI spending": f"{course}ai-spending/?days=1", "AI and my texts": "/me/ai/",
     }  # fmt: skip
 
 
