@@ -13,7 +13,7 @@ from procrastinate.contrib.django import app
 from accounts.access import Member, Refused
 from accounts.actions import audit
 from accounts.models import Role, User
-from ai_answers import access, confidence
+from ai_answers import access, confidence, ranking
 from ai_answers.actions.calls import consult
 from ai_answers.actions.confidence import calibration_for, probability_of
 from ai_answers.citations import Composition, check_claims
@@ -157,7 +157,7 @@ def generate_answer(answer_id: uuid.UUID, *, engine: Engine | None = None) -> No
 
 def _features(retrieval: Retrieval, composition: Composition) -> dict[str, float]:
     return confidence.features(
-        coverage=ExtractiveEngine().coverage(retrieval),
+        answerable=ranking.answerable(ExtractiveEngine().features(retrieval)),
         scores=[scored.score for scored in retrieval.passages],
         statements=len(composition.paragraphs),
         citations=len(composition.claims),

@@ -22,16 +22,16 @@ PAGE = "/c/cs-101/answers/confidence/"
 
 
 def test_features_are_shares() -> None:
-    found = confidence.features(coverage=1.7, scores=[4.0, 1.0], statements=4, citations=9, unsupported=1, dropped=1)
-    assert found == {"coverage": 1.0, "margin": 0.75, "citations": 1.0, "unsupported": 0.25, "dropped": 0.2}
-    nothing = confidence.features(coverage=0, scores=[], statements=0, citations=0, unsupported=0, dropped=0)
+    found = confidence.features(answerable=1.7, scores=[4.0, 1.0], statements=4, citations=9, unsupported=1, dropped=1)
+    assert found == {"answerable": 1.0, "margin": 0.75, "citations": 1.0, "unsupported": 0.25, "dropped": 0.2}
+    nothing = confidence.features(answerable=0, scores=[], statements=0, citations=0, unsupported=0, dropped=0)
     assert set(nothing.values()) == {0.0}
 
 
 def test_the_prior_says_what_it_is_documented_to_say() -> None:
-    assert confidence.probability(confidence.score({"coverage": 0.6}), "prior", {}) == pytest.approx(0.55, abs=0.01)
-    assert confidence.probability(confidence.score({"coverage": 1.0}), "prior", {}) == pytest.approx(0.67, abs=0.01)
-    better, worse = confidence.score({"coverage": 0.8}), confidence.score({"coverage": 0.8, "unsupported": 1.0})
+    assert confidence.probability(confidence.score({"answerable": 0.5}), "prior", {}) == pytest.approx(0.52, abs=0.01)
+    assert confidence.probability(confidence.score({"answerable": 1.0}), "prior", {}) == pytest.approx(0.75, abs=0.01)
+    better, worse = confidence.score({"answerable": 0.8}), confidence.score({"answerable": 0.8, "unsupported": 1.0})
     assert better > worse
 
 
@@ -82,7 +82,7 @@ def judge(by: Member, count: int, *, course: Course | None = None, seed: int = 1
         rows.append(
             Answer(
                 institution_id=course.institution_id, thread=thread, status="edited" if good else "withdrawn",
-                features={"coverage": coverage}, edit_distance=0.1 if good else None,
+                features={"answerable": coverage}, edit_distance=0.1 if good else None,
                 withdrawal_reason="" if good else "wrong",
             )
         )  # fmt: skip
@@ -126,7 +126,7 @@ def test_it_learns_and_holds_what_it_says(ada: Member, world: World, signed_in: 
     assert fitted.brier < 0.2
     assert fitted.calibration_error < 0.1
     # The prior was far too sure of poor answers; what was fitted isn't.
-    poor = {"coverage": 0.2}
+    poor = {"answerable": 0.2}
     assert probability_of(poor, None) > 0.35
     assert probability_of(poor, fitted) < 0.2
     assert AuditEvent.objects.filter(verb="calibration.fitted", actor=world.user("ada")).count() == 1
@@ -137,7 +137,7 @@ def test_with_many_judgements_a_rising_curve_is_fitted(ada: Member) -> None:
     judge(ada, 1000)
     fitted = actions.refit_course(by=ada)
     assert fitted.method == "isotonic"
-    said = [probability_of({"coverage": x / 10}, fitted) for x in range(11)]
+    said = [probability_of({"answerable": x / 10}, fitted) for x in range(11)]
     assert said == sorted(said)
     assert said[10] > 0.7
     assert said[2] < 0.3

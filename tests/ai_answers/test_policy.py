@@ -125,7 +125,7 @@ def test_the_thresholds_decide(
     answer = factories.make_answer(sam, tim)
     assert answer.status == status
     assert answer.confidence is not None
-    assert answer.features["coverage"] > 0.5
+    assert answer.features["answerable"] > 0.5
     assert answer.citations.exists() == (status != "abstained")
 
 

@@ -14,9 +14,19 @@ from accounts.access import get_member
 from accounts.models import Course, Enrollment, Role
 from ai_answers import actions as ai_actions
 from ai_answers.actions import edit_token
-from ai_answers.models import Answer, Calibration, FeedbackReason, SummaryPoint, ThreadSummary, WithdrawalReason
-from ai_answers.models import Answer, MaterialFormat, MaterialImport, MaterialKind
-from ai_answers.models import Answer, Disclosure, ModelCall
+from ai_answers.models import (
+    Answer,
+    Calibration,
+    Disclosure,
+    FeedbackReason,
+    MaterialFormat,
+    MaterialImport,
+    MaterialKind,
+    ModelCall,
+    SummaryPoint,
+    ThreadSummary,
+    WithdrawalReason,
+)
 from forum import actions
 from forum.actions.mailing import unsubscribe_url
 from forum.models import (
@@ -242,8 +252,7 @@ FOR_STAFF = {
     "add material", "forbidden", "insights", "insights over weeks", "flags", "decided flags", "approvals", "hide",
     "mark duplicate", "merge", "merge preview", "move", "ban", "edit answer", "withdraw answer", "history of an answer",
     "AI answers", "published answers", "course AI to a TA",
-    "add material", "delete material", "forbidden", "insights", "insights over weeks", "flags", "decided flags", "approvals", "hide",
-    "mark duplicate", "merge", "merge preview", "move", "ban",
+    "delete material",
 }  # fmt: skip
 # What sam asked the machine is nobody else's.
 FOR_SAM = {"conversation", "failed answer", "delete conversation", "a question from a conversation"}
@@ -251,7 +260,7 @@ FOR_SAM = {"conversation", "failed answer", "delete conversation", "a question f
 FOR_INSTRUCTORS = {
     "queue", "bulk", "inserted", "templates", "template", "set-up", "course settings", "roster", "add people", "person",
     "sections", "assignments", "assignment", "tags", "audit", "course AI", "AI confidence",
-    "sections", "assignments", "assignment", "tags", "audit", "AI spending",
+    "AI spending",
 }  # fmt: skip
 
 
