@@ -9,6 +9,7 @@ A surface that is added to the product is added to `SURFACES`, with a leak to pl
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -32,6 +33,8 @@ from ai_answers.actions import summarising
 from ai_answers.engines import Quote, Statement
 from ai_answers.models import Answer, FeedbackReason, SummaryPoint
 from ai_answers.querysets import AnswerFeedbackQuerySet
+from ai_answers import spending
+from ai_answers.models import Answer, ModelCall
 from forum import access, actions, activity, points
 from forum import queue as queue_module
 from forum.actions import mailing
@@ -288,6 +291,13 @@ def statistics(scene: Scene, who: str) -> dict[str, str]:
     return {url: fetch(client, url) for url in urls}
 
 
+def ai_spending(scene: Scene, who: str) -> dict[str, str]:
+    """Read what the AI of the course did and cost, over every period, as a page and as a file."""
+    client = signed_in(scene, who)
+    urls = [reverse(f"ai_answers:{name}", args=["cs-101"]) for name in ("spending", "spending-csv")]
+    return {f"{url}?days={days}": fetch(client, f"{url}?days={days}") for url in urls for days in spending.DAYS}
+
+
 def own_pages(scene: Scene, who: str) -> dict[str, str]:
     """Read one's own activity and points."""
     client = signed_in(scene, who)
@@ -519,6 +529,15 @@ def plant_contributors(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("forum.insights.numbers._given", leaky)
 
 
+def plant_spender(patch: pytest.MonkeyPatch) -> None:
+    """Put who asked beside what it cost."""
+
+    def leaky(found: spending.Report) -> list[list[object]]:
+        return [[call.user.email if call.user else ""] for call in ModelCall.objects.select_related("user")]
+
+    patch.setattr(sys.modules["ai_answers.views.spending"], "rows", leaky)
+
+
 def plant_people(patch: pytest.MonkeyPatch) -> None:
     """Count askers as persons: two pseudonyms of one person make one."""
 
@@ -604,6 +623,7 @@ SURFACES: dict[str, tuple[Reader, Plant]] = {
     "feeds": (feeds, plant_byline),
     "statistics": (statistics, plant_contributors),
     "frequent questions": (statistics, plant_people),
+    "AI spending": (ai_spending, plant_spender),
     "activity": (own_pages, plant_activity),
     "points": (own_pages, plant_points),
     "admin": (admin_pages, plant_admin_column),
