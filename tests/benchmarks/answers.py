@@ -1,4 +1,4 @@
-"""How long the embedded engine takes from a posted question to its published answer, and what abstention is fitted on.
+"""How long the embedded engine takes from a posted question to its published answer, and what abstention could be fitted to.
 
     QUOKKAQ_MODE=test .venv/bin/python -m tests.benchmarks.answers [--passages 2000] [--questions 40]
     QUOKKAQ_MODE=test .venv/bin/python -m tests.benchmarks.answers --fit
