@@ -134,7 +134,7 @@ def message_stream(request: SignedInRequest, slug: str, message_id: uuid.UUID) -
             found = access.get_message(again, message_id)
         except Http404:
             return None
-        version = f"{found.attempts}-{found.state}-{len(found.body)}"
+        version = f"{found.attempts}-{found.state}-{len(found.body)}-{found.stop_asked_at is not None}"
         return Event(version, _fragment(again, found, request), last=not found.is_pending)
 
     return stream(look, seen=request.headers.get("Last-Event-ID", ""))

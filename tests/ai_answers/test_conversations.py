@@ -395,10 +395,12 @@ def test_stop_before_it_begins(lecture: MaterialVersion, sam: Member, signed_in:
     assert not ModelCall.objects.exists()
 
 
-def test_stop_reaches_a_worker_that_died(lecture: MaterialVersion, sam: Member) -> None:
+def test_stop_reaches_a_worker_that_died(lecture: MaterialVersion, sam: Member, signed_in: Any) -> None:
     reply = reply_in(begin(sam))
     Message.objects.filter(pk=reply.pk).update(state="writing")
-    actions.stop_reply(by=sam, message=reply)
+    fragment = signed_in(sam.user).post(url("stop-message", reply.pk), HTTP_HX_REQUEST="true").content.decode()
+    assert "Stopping…" in fragment
+    assert ">Stop<" not in fragment
     actions.write_reply(reply.pk)  # the job is rescued
     reply.refresh_from_db()
     assert reply.state == MessageState.STOPPED
