@@ -14,7 +14,7 @@ from django.utils import timezone
 from procrastinate.contrib.django import app
 
 from accounts.access import Member, Refused
-from accounts.models import Course, Role, User
+from accounts.models import Role, User
 from ai_answers import access
 from ai_answers.actions.calls import consult
 from ai_answers.citations import find_words
@@ -46,7 +46,11 @@ class Text:
 def texts_of(thread: Thread) -> list[Text]:
     """Return what a summary may be made from: the question, and the posts that everybody in the course sees. One query."""
     anybody = Member(User(institution_id=thread.institution_id), thread.course, Role.STUDENT)
-    posts = Post.objects.visible_to(anybody).filter(thread=thread, moderation="shown").only("body", "parent", "thread")
+    posts = (
+        Post.objects.visible_to(anybody)
+        .filter(thread=thread, moderation="shown")
+        .only("body", "parent", "thread", "author")
+    )
     return [Text(None, thread.body), *(Text(post, post.body) for post in posts.order_by("created_at", "id"))]
 
 
@@ -109,7 +113,7 @@ def write_summary(summary_id: uuid.UUID, *, user_id: uuid.UUID, engine: Engine |
     request = Request(Task.SUMMARY, Question(thread.title, thread.body), sources)
     points: list[SummaryPoint] = []
     with consult(
-        request, course=thread.course, user=_person(user_id, thread.course), purpose=Purpose.SUMMARY, engine=engine
+        request, course=thread.course, user=_person(user_id, thread, read), purpose=Purpose.SUMMARY, engine=engine
     ) as said:
         for statement in said:
             if isinstance(statement, Abstention):
@@ -127,8 +131,15 @@ def fail_summary(summary_id: uuid.UUID, error: BaseException) -> None:
     )
 
 
-def _person(user_id: uuid.UUID, course: Course) -> User | None:
-    return User.objects.filter(pk=user_id, institution=course.institution_id).first()
+def _person(user_id: uuid.UUID, thread: Thread, texts: Sequence[Text]) -> User | None:
+    """Return who asked, if everybody whose words would go along lets their texts leave this server; else nobody.
+
+    For nobody, nothing leaves it: the local engine sums up.
+    """
+    authors = {thread.author_id, user_id, *(text.post.author_id for text in texts if text.post)}
+    agreed = AIConsent.objects.filter(user__in=authors - {None}, is_given=True).count()
+    asked_by = User.objects.filter(pk=user_id, institution=thread.institution_id).first()
+    return asked_by if agreed == len(authors) else None
 
 
 def _within(texts: Sequence[Text]) -> list[Text]:

@@ -15,6 +15,7 @@ from ai_answers import access, actions, exporting
 from ai_answers.forms import MessageForm
 from ai_answers.models import Conversation, Message, Speaker
 from ai_answers.transcripts import shown
+from ai_answers.views.disclosures import consent_context
 from forum.access import members_of
 from quokkaq.lib.events import Event, stream
 from quokkaq.lib.keyset import BadCursor, page
@@ -73,7 +74,7 @@ def _listing(request: SignedInRequest, member: Member, form: MessageForm, status
         "problem": problem,
         "closed": access.why_no_conversation(member, access.course_policy(member.course)),
         "section": "ai",
-    }
+    } | consent_context(member, request.path)
     return render(request, "ai_answers/conversations.html", context, status=400 if problem else status)
 
 
@@ -105,7 +106,7 @@ def conversation(request: SignedInRequest, slug: str, conversation_id: uuid.UUID
         "form": form,
         "closed": access.why_no_conversation(member, access.course_policy(member.course)),
         "section": "ai",
-    }
+    } | consent_context(member, request.path)
     return render(request, "ai_answers/conversation.html", context, status=status)
 
 

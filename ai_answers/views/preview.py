@@ -13,6 +13,7 @@ from accounts.decorators import login_required
 from ai_answers import access, actions
 from ai_answers.models import Conversation, Message, Speaker
 from ai_answers.transcripts import Shown, shown
+from ai_answers.views.disclosures import consent_context
 from forum.forms import ThreadForm
 from forum.views.threads import ask_page
 
@@ -76,4 +77,5 @@ def _reply(member: Member, conversation: Conversation) -> Shown:
 
 
 def _panel(request: HttpRequest, member: Member, one: Shown | None, problem: str = "") -> str:
-    return render_to_string("ai_answers/_preview.html", {"member": member, "one": one, "problem": problem}, request)
+    context = {"member": member, "one": one, "problem": problem} | consent_context(member, request.path)
+    return render_to_string("ai_answers/_preview.html", context, request)

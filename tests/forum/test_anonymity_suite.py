@@ -29,12 +29,11 @@ from accounts.access import Member
 from accounts.actions import audit
 from accounts.models import AuditEvent, Course, Enrollment, Institution, User
 from ai_answers import actions as ai_actions
+from ai_answers import spending
 from ai_answers.actions import summarising
 from ai_answers.engines import Quote, Statement
-from ai_answers.models import Answer, FeedbackReason, SummaryPoint
+from ai_answers.models import Answer, FeedbackReason, ModelCall, SummaryPoint
 from ai_answers.querysets import AnswerFeedbackQuerySet
-from ai_answers import spending
-from ai_answers.models import Answer, ModelCall
 from forum import access, actions, activity, points
 from forum import queue as queue_module
 from forum.actions import mailing
