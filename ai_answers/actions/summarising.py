@@ -19,7 +19,7 @@ from ai_answers import access
 from ai_answers.actions.calls import consult
 from ai_answers.citations import find_words
 from ai_answers.engines import Abstention, Engine, Request, Source, Statement, Task
-from ai_answers.models import AnswerMode, Purpose, SummaryPoint, SummaryState, ThreadSummary
+from ai_answers.models import AIConsent, AnswerMode, Purpose, SummaryPoint, SummaryState, ThreadSummary
 from ai_answers.search import Question
 from forum.models import Post, Thread
 from quokkaq.lib import request_id
