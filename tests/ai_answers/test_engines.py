@@ -1,5 +1,6 @@
 """Engines outside this server, against real servers that speak their protocols: well, badly, slowly, with malice."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -22,6 +23,13 @@ REQUEST = Request(
 )
 SAID = {"text": "Once.", "quotes": [{"source": 1, "quote": "evaluated once"}]}
 STATEMENT = Statement("Once.", [Quote(1, "evaluated once")])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def sdks() -> None:
+    """The first import of an SDK takes seconds on a busy machine, which would count against short deadlines."""
+    for name in ("openai", "anthropic"):
+        importlib.import_module(name)
 
 
 def engine(server: ModelServer) -> RemoteEngine:
