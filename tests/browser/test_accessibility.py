@@ -146,7 +146,7 @@ def fill(world: World) -> dict[str, str]:
         "history": f"{course}{thread.number}/posts/{post.pk}/history/", "materials": f"{course}materials/",
         "source": answer.citations.get(number=1).source_url("cs-101"), "add material": f"{course}materials/add/",
         "activity": f"{course}activity/", "points": f"{course}activity/points/", "insights": f"{course}insights/?days=7",
-        "insights over weeks": f"{course}insights/?days=90",
+        "insights over weeks": f"{course}insights/?days=90", "evaluation": f"{course}answers/evaluation/",
         "inbox": "/inbox/", "inbox of a course": "/inbox/?show=unread&course=cs-101", "preferences": "/me/notifications/",
         "preferences of a course": "/me/notifications/?course=cs-101", "unsubscribe": stop, "mails": "/mail/",
         "bad link": "/unsubscribe/x/", "mail": f"/mail/{first.pk if first else ''}/",
@@ -253,6 +253,8 @@ FOR_STAFF = {
     "mark duplicate", "merge", "merge preview", "move", "ban", "edit answer", "withdraw answer", "history of an answer",
     "AI answers", "published answers", "course AI to a TA",
     "delete material",
+    "add material", "evaluation", "forbidden", "insights", "insights over weeks", "flags", "decided flags", "approvals", "hide",
+    "mark duplicate", "merge", "merge preview", "move", "ban",
 }  # fmt: skip
 # What sam asked the machine is nobody else's.
 FOR_SAM = {"conversation", "failed answer", "delete conversation", "a question from a conversation"}
