@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import connection
-from django.db.models import Avg, Count, Min, Q
+from django.db.models import Min, Q
 from django.db.models.functions import Length
 from pgvector.django import MaxInnerProduct
 
 from accounts.access import Member
 from ai_answers import ranking
 from ai_answers.models import Passage, PassageVector
-from ai_answers.querysets import PassageQuerySet
 from ai_answers.ranking import Nearness
 from forum.models import Thread
 from quokkaq.lib.embedding import embedder
@@ -118,8 +117,10 @@ def retrieve(
     visible = Passage.objects.visible_to(member).current()
     if exclude_thread is not None:
         visible = visible.exclude(version__material__thread=exclude_thread)
-    documents, mean_length = _corpus_size(visible)
-    matches = _term_counts(visible, list(places))
+    # Named one by one: as a subquery, what a course holds is guessed wrongly after an import, and the plans take seconds.
+    lengths = dict(visible.order_by().values_list("pk", "word_count"))
+    documents, mean_length = len(lengths), sum(lengths.values()) / max(1, len(lengths)) or 1.0
+    matches = _term_counts(list(lengths), list(places))
     frequencies = Counter(lexeme for counts, _ in matches.values() for lexeme in counts)
     idf = {
         lexeme: inverse_document_frequency(documents + BACKGROUND_PASSAGES, frequencies[lexeme]) for lexeme in places
@@ -129,8 +130,8 @@ def retrieve(
         passage_id: sum(weights[lexeme] * saturation(count, length, mean_length) for lexeme, count in counts.items())
         for passage_id, (counts, length) in matches.items()
     }
-    meaning = meaning or _by_embedded_model(question, visible)
-    semantic = _nearness(meaning, visible) if meaning else {}
+    meaning = meaning or _by_embedded_model(question, list(lengths))
+    semantic = _nearness(meaning, list(lengths)) if meaning else {}
     scores = ranking.fuse(lexical, semantic)
     best = sorted(scores, key=lambda passage_id: (-scores[passage_id], passage_id))[:limit]
     sentences = _sentences(meaning, best) if meaning else {}
@@ -158,20 +159,20 @@ def _nearest(rows: Sequence[Nearness]) -> Nearness | None:
     return Nearness(max(row.whole for row in rows), max(row.sentence for row in rows)) if rows else None
 
 
-def _by_embedded_model(question: Question, visible: PassageQuerySet) -> Meaning | None:
+def _by_embedded_model(question: Question, passages: list[uuid.UUID]) -> Meaning | None:
     """Return what the question means, unless a service is to say, or no passage has vectors to compare it with."""
     model = embedder()
     if model is None or model.is_remote:
         return None
-    if not PassageVector.objects.filter(model=model.name, passage__in=visible).exists():
+    if not PassageVector.objects.filter(model=model.name, passage__in=passages).exists():
         return None
     return Meaning(model.name, model.embed([question.meant])[0].tolist())
 
 
-def _nearness(meaning: Meaning, visible: PassageQuerySet) -> dict[uuid.UUID, Nearness]:
+def _nearness(meaning: Meaning, passages: list[uuid.UUID]) -> dict[uuid.UUID, Nearness]:
     distance = MaxInnerProduct("vector", meaning.vector)
     rows = (
-        PassageVector.objects.filter(model=meaning.model, passage__in=visible)
+        PassageVector.objects.filter(model=meaning.model, passage__in=passages)
         .order_by()
         .values("passage_id")
         # pgvector's `<#>` is the inner product with its sign turned, so that the smallest is the nearest.
@@ -197,26 +198,20 @@ def _sentences(meaning: Meaning, passages: Sequence[uuid.UUID]) -> dict[uuid.UUI
     return found
 
 
-def _corpus_size(visible: PassageQuerySet) -> tuple[int, float]:
-    sizes = visible.aggregate(documents=Count("pk"), mean=Avg("word_count"))
-    return sizes["documents"], float(sizes["mean"] or 1.0) or 1.0
-
-
-def _term_counts(visible: PassageQuerySet, lexemes: list[str]) -> dict[uuid.UUID, tuple[dict[str, int], int]]:
+def _term_counts(passages: list[uuid.UUID], lexemes: list[str]) -> dict[uuid.UUID, tuple[dict[str, int], int]]:
     """Return for each passage with at least one of the lexemes: how often it has each, and its length in words."""
     if not lexemes:
         return {}
     any_of = " | ".join(quote_lexeme(lexeme) for lexeme in lexemes)
-    ids, parameters = visible.values("pk").query.sql_with_params()
     matches: dict[uuid.UUID, tuple[dict[str, int], int]] = {}
     with connection.cursor() as cursor:
         cursor.execute(
-            f"""
+            """
             SELECT p.id, p.word_count, l.lexeme, cardinality(l.positions)
             FROM ai_answers_passage p, LATERAL unnest(p.search) AS l
-            WHERE p.search @@ %s::tsquery AND l.lexeme = ANY(%s) AND p.id IN ({ids})
-            """,  # noqa: S608 (the inner query is the ORM's, its values stay parameters)
-            [any_of, lexemes, *parameters],
+            WHERE p.search @@ %s::tsquery AND l.lexeme = ANY(%s) AND p.id = ANY(%s)
+            """,
+            [any_of, lexemes, passages],
         )
         for passage_id, length, lexeme, count in cursor.fetchall():
             matches.setdefault(passage_id, ({}, length))[0][lexeme] = count

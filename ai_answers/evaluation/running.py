@@ -42,6 +42,10 @@ def evaluate_set(questions: QuestionSet, engine: Engine) -> list[Outcome]:
         )
         keys = _put(questions, course)
         index_passages(keys)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "ANALYZE ai_answers_passage, ai_answers_passagevector, ai_answers_materialversion, ai_answers_material"
+            )
         outcomes = ask_all(_stranger(course), questions.cases, engine, keys)
         transaction.set_rollback(True)
     return outcomes
