@@ -5,7 +5,6 @@ there already is left as it is.
 """
 
 import logging
-import re
 import time
 import uuid
 from collections.abc import Sequence
@@ -18,11 +17,11 @@ from django.utils import timezone
 from accounts.models import Course, User
 from ai_answers.models import AIConsent, CallOutcome, Disclosure, ModelCall, Passage, PassageVector, Purpose
 from ai_answers.passages import split_sentences
+from ai_answers.privacy import pseudonyms_in
 from ai_answers.querysets import PassageQuerySet
 from ai_answers.search import Meaning, Question
 from quokkaq.lib.embedding import Embedder, EmbeddingUnavailable, embedder
 from quokkaq.lib.embedding.minilm import Vectors
-from quokkaq.lib.pii import scrub
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +121,8 @@ def embed_outside(texts: Sequence[str], *, course: Course, user: User | None, mo
 
     Raises `EmbeddingUnavailable`; the ledger then says so.
     """
-    masked = masked_texts(texts, course)
+    pseudonyms = pseudonyms_in(texts, course, user)
+    masked = [pseudonyms.mask(text) for text in texts]
     started = time.monotonic()
     name = model.name
     with transaction.atomic():
@@ -143,11 +143,3 @@ def embed_outside(texts: Sequence[str], *, course: Course, user: User | None, mo
         call.duration_ms = round((time.monotonic() - started) * 1000)
         call.settled_at = timezone.now()
         call.save(update_fields=["outcome", "reason", "duration_ms", "settled_at"])
-
-
-def masked_texts(texts: Sequence[str], course: Course) -> list[str]:
-    """Return texts without addresses, numbers and keys, and without the names of anybody who is or was in the course."""
-    names = User.objects.filter(enrollments__course=course).values_list("display_name", flat=True)
-    forms = {form for name in names for form in (name, *name.split()) if len(form) > 2}
-    people = re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(forms, key=len, reverse=True)))})\b") if forms else None
-    return [people.sub("Person", scrub(text)) if people else scrub(text) for text in texts]

@@ -237,6 +237,11 @@ class Pseudonyms:
 
 def pseudonyms_for(request: Request, course: Course, user: User | None = None) -> Pseudonyms:
     """Return what masks a request in a course: everybody who is or was in it, and who asks. One query."""
+    return pseudonyms_in(texts_of(request), course, user)
+
+
+def pseudonyms_in(texts: Collection[str], course: Course, user: User | None = None) -> Pseudonyms:
+    """Return what masks texts of a course, the same way in all of them. One query."""
     names = set(
         User.objects.filter(enrollments__course=course, institution_id=course.institution_id)
         .order_by()
@@ -244,7 +249,7 @@ def pseudonyms_for(request: Request, course: Course, user: User | None = None) -
     )
     if user is not None:
         names.add(user.display_name)
-    return Pseudonyms(names, texts_of(request))
+    return Pseudonyms(names, texts)
 
 
 def texts_of(request: Request) -> list[str]:

@@ -12,6 +12,7 @@ __all__ = [
     "Outcome",
     "QuestionSet",
     "ask_all",
+    "directly",
     "drops",
     "evaluate_course",
     "evaluate_set",

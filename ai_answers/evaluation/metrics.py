@@ -27,6 +27,7 @@ class Outcome:
     exact: int
     holds_gold: bool | None
     seconds: float
+    cost_micros: int = 0
     # Of the retrieval (`ranking.evidence`).
     features: Mapping[str, float] = field(default_factory=dict)
 
@@ -59,6 +60,7 @@ def summarise(outcomes: Sequence[Outcome]) -> dict[str, float]:
     times = sorted(outcome.seconds for outcome in outcomes)
     for share in (50, 95):
         found[f"p{share}_ms"] = 1000 * times[min(len(times) - 1, share * len(times) // 100)] if times else nan
+    found["cost_micros"] = _mean([outcome.cost_micros for outcome in outcomes])
     return {name: round(value, 4) for name, value in found.items() if not isnan(value)}
 
 

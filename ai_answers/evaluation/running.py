@@ -3,15 +3,18 @@
 import hashlib
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from django.db import connection, transaction
+from django.utils import timezone
 
 from accounts.access import Member
 from accounts.models import Course, Institution, Role, User
 from ai_answers import ranking
+from ai_answers.actions.budget import cost_of, price_of
+from ai_answers.actions.calls import consult
 from ai_answers.citations import Composition, is_exact
-from ai_answers.engines import Abstention, Engine, Request, Source, Statement, Task, Usage
+from ai_answers.engines import Engine, Request, Source, Statement, Task, Unavailable
 from ai_answers.evaluation.metrics import RECALL, Outcome, summarise
 from ai_answers.evaluation.sets import Case, Kind, QuestionSet
 from ai_answers.indexing import index_passages
@@ -23,10 +26,13 @@ from ai_answers.models import (
     MaterialFormat,
     MaterialVersion,
     Passage,
+    Purpose,
 )
 from ai_answers.search import Question, retrieve
 
 DEADLINE_SECONDS = 60
+# Asks an engine; returns what it says, and what that cost in millionths of a US dollar.
+Speak = Callable[[Request], tuple[list[Statement], int]]
 
 
 def evaluate_set(questions: QuestionSet, engine: Engine) -> list[Outcome]:
@@ -46,15 +52,41 @@ def evaluate_set(questions: QuestionSet, engine: Engine) -> list[Outcome]:
             cursor.execute(
                 "ANALYZE ai_answers_passage, ai_answers_passagevector, ai_answers_materialversion, ai_answers_material"
             )
-        outcomes = ask_all(_stranger(course), questions.cases, engine, keys)
+        outcomes = ask_all(_stranger(course), questions.cases, directly(engine), keys)
         transaction.set_rollback(True)
     return outcomes
 
 
 def evaluate_course(course: Course, engine: Engine) -> list[Outcome]:
-    """Ask the cases of a course of its own materials, with the eyes of a plain student."""
+    """Ask the cases of a course of its own materials, with the eyes of a plain student.
+
+    An engine outside this server is asked through the ledger: what it costs counts like any other call.
+    """
     rows = EvaluationCase.objects.filter(course=course).select_related("version")
-    return ask_all(_stranger(course), [_case(row) for row in rows], engine)
+    speak = _through_the_ledger(engine, course) if engine.is_remote else directly(engine)
+    return ask_all(_stranger(course), [_case(row) for row in rows], speak)
+
+
+def directly(engine: Engine) -> Speak:
+    """Return how a local engine is asked: it costs nothing."""
+
+    def speak(request: Request) -> tuple[list[Statement], int]:
+        said = engine.write(request, deadline=time.monotonic() + DEADLINE_SECONDS)
+        return [statement for statement in said if isinstance(statement, Statement)], 0
+
+    return speak
+
+
+def _through_the_ledger(engine: Engine, course: Course) -> Speak:
+    def speak(request: Request) -> tuple[list[Statement], int]:
+        with consult(request, course=course, user=None, purpose=Purpose.EVALUATION, engine=engine) as consultation:
+            statements = [said for said in consultation if isinstance(said, Statement)]
+        if consultation.engine.name != engine.name:
+            raise Unavailable(consultation.notice)
+        price = price_of(course.institution_id, engine.name, engine.model, timezone.now().date())
+        return statements, cost_of(price, consultation.usage) if price else 0
+
+    return speak
 
 
 def _case(row: EvaluationCase) -> Case:
@@ -101,15 +133,15 @@ def _put(questions: QuestionSet, course: Course) -> list[uuid.UUID]:
     return [passage.pk for passage in passages]
 
 
-def ask_all(member: Member, cases: Sequence[Case], engine: Engine, keys: Sequence[uuid.UUID] = ()) -> list[Outcome]:
+def ask_all(member: Member, cases: Sequence[Case], speak: Speak, keys: Sequence[uuid.UUID] = ()) -> list[Outcome]:
     """Ask each question as `member`; `keys` are the passages that cases name by their places."""
     if keys and cases:
         # The first question loads the model.
         retrieve(Question(cases[0].question), member=member)
-    return [_ask(member, case, engine, keys) for case in cases]
+    return [_ask(member, case, speak, keys) for case in cases]
 
 
-def _ask(member: Member, case: Case, engine: Engine, keys: Sequence[uuid.UUID]) -> Outcome:
+def _ask(member: Member, case: Case, speak: Speak, keys: Sequence[uuid.UUID]) -> Outcome:
     started = time.perf_counter()
     question = Question(case.question, case.body)
     retrieval = retrieve(question, member=member, limit=max(RECALL))
@@ -117,12 +149,9 @@ def _ask(member: Member, case: Case, engine: Engine, keys: Sequence[uuid.UUID]) 
     sources = [Source(passage.heading, passage.text) for passage in passages]
     composition = Composition()
     request = Request(Task.ANSWER, question, sources, retrieval=retrieval)
-    for said in engine.write(request, deadline=time.monotonic() + DEADLINE_SECONDS):
-        match said:
-            case Statement():
-                composition.add(said, passages)
-            case Abstention() | Usage():
-                pass
+    statements, cost = speak(request)
+    for statement in statements:
+        composition.add(statement, passages)
     seconds = time.perf_counter() - started
     claims = composition.claims
     texts = _texts([claim.passage for claim in claims])
@@ -141,6 +170,7 @@ def _ask(member: Member, case: Case, engine: Engine, keys: Sequence[uuid.UUID]) 
         exact=sum(is_exact(texts[claim.passage.version_id], claim.start, claim.end, claim.quote) for claim in claims),
         holds_gold=case.is_in(" ".join(claim.quote for claim in claims)) if case.golds else None,
         seconds=seconds,
+        cost_micros=cost,
         features=retrieval.features,
     )
 

@@ -1,7 +1,8 @@
 """Questions whose right answer is known: sets, metrics, the command, the page, and endorsed answers as cases."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import date
 from io import StringIO
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from django.urls import reverse
 from accounts.access import Member
 from accounts.models import Course, Institution, User
 from ai_answers import actions
-from ai_answers.engines import Quote, Statement
+from ai_answers.engines import Quote, Request, Statement, Unavailable, Usage
 from ai_answers.engines.extractive import ExtractiveEngine
 from ai_answers.evaluation import (
     Case,
@@ -24,6 +25,7 @@ from ai_answers.evaluation import (
     Outcome,
     QuestionSet,
     ask_all,
+    directly,
     drops,
     evaluate_course,
     evaluate_set,
@@ -34,10 +36,19 @@ from ai_answers.evaluation import (
     summarise,
 )
 from ai_answers.evaluation.metrics import auroc, calibration_error
-from ai_answers.models import Answer, EvaluationCase, EvaluationRun, Material, Passage, PassageVector
+from ai_answers.models import (
+    Answer,
+    EvaluationCase,
+    EvaluationRun,
+    Material,
+    ModelCall,
+    ModelPrice,
+    Passage,
+    PassageVector,
+)
 from forum.models import Thread
 from tests import factories
-from tests.engines import ScriptedEngine
+from tests.engines import Said, ScriptedEngine
 from tests.factories import World
 
 SMALL = QuestionSet(
@@ -166,7 +177,9 @@ def test_a_run_measures_and_leaves_nothing_behind(db: None) -> None:
 def test_an_engine_that_makes_things_up_counts_as_not_answering(world: World, ada: Member, noor: Member) -> None:
     factories.make_material(ada)
     liar = ScriptedEngine(lambda request: [Statement("It says so.", [Quote(1, "words that stand nowhere at all")])])
-    (found,) = ask_all(noor, [Case("When is a default value evaluated?", Kind.ANSWER, ["evaluated once"])], liar)
+    (found,) = ask_all(
+        noor, [Case("When is a default value evaluated?", Kind.ANSWER, ["evaluated once"])], directly(liar)
+    )
     assert not found.answered
     assert found.rank == 1
     assert found.holds_gold is False
@@ -290,3 +303,36 @@ def test_staff_see_how_it_went_and_nobody_else_does(
     theirs = signed_in(world.user("eve")).get(url).content.decode()
     assert "theirs" in theirs
     assert "small" not in theirs.replace("button small", "")
+
+
+class RemoteEngine(ScriptedEngine):
+    """As if it were outside this server, and charged for what it reads and writes."""
+
+    name = "openai"
+    is_remote = True
+
+    def most(self, request: Request) -> Usage:
+        return Usage(1000, 100)
+
+    def write(self, request: Request, *, deadline: float) -> Iterator[Said]:
+        yield from super().write(request, deadline=deadline)
+        yield Usage(500, 50)
+
+
+def test_a_model_outside_is_paid_for_like_every_call(world: World, ada: Member, sam: Member) -> None:
+    answer = factories.make_answer(sam, ada)
+    actions.set_answer_endorsement(by=ada, answer=answer, on=True)
+    engine = RemoteEngine()
+    with pytest.raises(Unavailable, match="Nobody has said yet what this model costs"):
+        evaluate_course(world.course, engine)
+    ModelPrice.objects.create(
+        institution=world.institution, engine="openai", model=engine.model, input_micros=2_000_000,
+        output_micros=10_000_000, valid_from=date(2026, 1, 1),
+    )  # fmt: skip
+    (outcome,) = evaluate_course(world.course, engine)
+    assert outcome.answered
+    assert outcome.cost_micros == 1500
+    call = ModelCall.objects.get(engine="openai")
+    assert (call.purpose, call.outcome, call.cost_micros, call.user) == ("evaluation", "answered", 1500, None)
+    with pytest.raises(CommandError, match="Name a course"):
+        call_command("evaluate_answers", engine="openai")

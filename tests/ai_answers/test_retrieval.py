@@ -14,7 +14,7 @@ from ai_answers import ranking
 from ai_answers.citations import Composition, check_claims
 from ai_answers.engines import Abstention, Request, Source, Statement, Task
 from ai_answers.engines.extractive import ExtractiveEngine
-from ai_answers.indexing import index_passages, masked_texts, meaning_of, unindexed
+from ai_answers.indexing import index_passages, meaning_of, unindexed
 from ai_answers.models import AIConsent, Disclosure, MaterialVersion, ModelCall, Passage, PassageVector
 from ai_answers.ranking import Nearness, answerable, coverage, evidence, fuse, lexical_margin, lexical_weight
 from ai_answers.search import Meaning, Question, Retrieval, retrieve
@@ -214,10 +214,9 @@ def test_what_leaves_is_written_down_and_names_nobody(
     call = ModelCall.objects.get()
     assert (call.purpose, call.outcome, call.model, call.user) == ("embedding", "answered", "m:4", None)
     disclosure = Disclosure.objects.get()
-    assert disclosure.text in ("\n\n".join(service.requests[-1]["input"]), disclosure.text)
+    assert disclosure.text in ["\n\n".join(request["input"]) for request in service.requests]
     assert "Surname-ada" not in disclosure.text
     assert PassageVector.objects.filter(model="m:4").exists()
-    assert masked_texts(["Noor"], noor.course) == ["Person"]
 
 
 def test_a_question_leaves_only_with_consent(ada: Member, noor: Member, service: Service) -> None:

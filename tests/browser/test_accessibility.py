@@ -253,8 +253,7 @@ FOR_STAFF = {
     "mark duplicate", "merge", "merge preview", "move", "ban", "edit answer", "withdraw answer", "history of an answer",
     "AI answers", "published answers", "course AI to a TA",
     "delete material",
-    "add material", "evaluation", "forbidden", "insights", "insights over weeks", "flags", "decided flags", "approvals", "hide",
-    "mark duplicate", "merge", "merge preview", "move", "ban",
+    "evaluation",
 }  # fmt: skip
 # What sam asked the machine is nobody else's.
 FOR_SAM = {"conversation", "failed answer", "delete conversation", "a question from a conversation"}

@@ -7,7 +7,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.models import Course, Institution
-from ai_answers.engines import Engine, default_engine
+from ai_answers.engines import Engine, Unavailable, configured_engine, default_engine
+from ai_answers.engines.configured import connections
 from ai_answers.evaluation import (
     Outcome,
     drops,
@@ -40,8 +41,14 @@ class Command(BaseCommand):
         engine = _engine(options["engine"])
         course = _course(options["course"])
         results: dict[str, list[Outcome]] = {}
+        if engine.is_remote and course is None:
+            # The frozen sets are asked in a transaction that is rolled back, and what was paid with it.
+            raise CommandError("Name a course: an engine outside this server is asked the cases of a course alone.")
         if course is not None:
-            results["course"] = evaluate_course(course, engine)
+            try:
+                results["course"] = evaluate_course(course, engine)
+            except Unavailable as error:
+                raise CommandError(f"The engine can't be asked: {error}") from None
             if not results["course"]:
                 raise CommandError("The course has no cases yet: endorsed answers become cases.")
         else:
@@ -61,9 +68,10 @@ class Command(BaseCommand):
 
 
 def _engine(name: str) -> Engine:
-    engine = default_engine()
-    if name not in ("", engine.name):
-        raise CommandError(f"There is no engine “{name}” here. There is: {engine.name}.")
+    engine = configured_engine(name or default_engine().name)
+    if engine is None:
+        known = ", ".join([default_engine().name, *connections()])
+        raise CommandError(f"There is no engine “{name}” here. There is: {known}.")
     return engine
 
 
