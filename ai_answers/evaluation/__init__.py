@@ -2,7 +2,7 @@
 
 from ai_answers.evaluation.baseline import drops, read_baseline
 from ai_answers.evaluation.metrics import Outcome, summarise
-from ai_answers.evaluation.running import ask_all, evaluate_course, evaluate_set, keep_run
+from ai_answers.evaluation.running import ask_all, directly, evaluate_course, evaluate_set, keep_run
 from ai_answers.evaluation.sets import Case, Document, Kind, QuestionSet, packaged_sets, shared_sets
 
 __all__ = [
