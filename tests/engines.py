@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+import pytest
+
 from ai_answers.engines import Abstention, Quote, Request, Statement, Usage
 
 Said = Statement | Abstention | Usage
@@ -31,3 +33,9 @@ class ScriptedEngine:
     def write(self, request: Request, *, deadline: float) -> Iterator[Said]:
         self.requests.append(request)
         yield from self.script(request)
+
+
+def let_speak(monkeypatch: pytest.MonkeyPatch, engine: ScriptedEngine) -> ScriptedEngine:
+    """Let this be the engine every course has chosen."""
+    monkeypatch.setattr("ai_answers.actions.calls.choose_engine", lambda course: (engine, ""))
+    return engine

@@ -366,7 +366,7 @@ def test_who_hides_is_nobody_in_the_audit_trail(client: Client, sam: Member) -> 
     ("verb", "said"),
     [
         ("thread.pinned", "pinned a thread"),
-        ("answer.endorsed", "endorsed an answer"),
+        ("answer.endorsed", "endorsed an answer of the AI"),
         ("post.hidden_again", "hidden again a post"),
         ("strange", "strange a row"),
         ("course.updated", "changed the course’s settings"),

@@ -6,7 +6,7 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,6 +27,7 @@ from accounts.models import AuditEvent, Course, Enrollment, EnrollmentStatus, Us
 from ai_answers import access, actions, exporting, tasks
 from ai_answers.engines import Abstention, Quote, Request, Statement, Task, Unavailable
 from ai_answers.models import (
+    AIConsent,
     AnswerMode,
     CallOutcome,
     Citation,
@@ -39,6 +40,7 @@ from ai_answers.models import (
     Message,
     MessageState,
     ModelCall,
+    ModelPrice,
     Purpose,
 )
 from ai_answers.transcripts import shown
@@ -47,7 +49,7 @@ from forum import points
 from forum.models import MAX_BODY, Draft, Thread
 from quokkaq.lib import events
 from tests import factories
-from tests.engines import Said, ScriptedEngine
+from tests.engines import Said, ScriptedEngine, let_speak
 from tests.factories import World
 from tests.tasks import run_tasks
 
@@ -86,9 +88,7 @@ def speaking(monkeypatch: pytest.MonkeyPatch, *said: Said | Callable[[Request], 
             else:
                 yield one
 
-    engine = ScriptedEngine(script)  # type: ignore[arg-type]
-    monkeypatch.setattr("ai_answers.actions.calls.default_engine", lambda: engine)
-    return engine
+    return let_speak(monkeypatch, ScriptedEngine(script))  # type: ignore[arg-type]
 
 
 def close(response: Any) -> None:
@@ -196,6 +196,11 @@ def test_the_page_says_what_left_the_server(
 ) -> None:
     engine = speaking(monkeypatch, lambda request: [Statement("Once.", [Quote(1, request.sources[0].text)])])
     engine.is_remote = True
+    AIConsent.objects.create(institution=sam.course.institution, user=sam.user, is_given=True)
+    ModelPrice.objects.create(
+        institution=sam.course.institution, engine=engine.name, model=engine.model, input_micros=0, output_micros=0,
+        valid_from=date(2026, 1, 1),
+    )  # fmt: skip
     talk = begin(sam)
     run_tasks()
     client = signed_in(sam.user)

@@ -319,7 +319,9 @@ class RemoteEngine(ScriptedEngine):
         yield Usage(500, 50)
 
 
-def test_a_model_outside_is_paid_for_like_every_call(world: World, ada: Member, sam: Member) -> None:
+def test_a_model_outside_is_paid_for_like_every_call(
+    world: World, ada: Member, sam: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answer = factories.make_answer(sam, ada)
     actions.set_answer_endorsement(by=ada, answer=answer, on=True)
     engine = RemoteEngine()
@@ -334,5 +336,6 @@ def test_a_model_outside_is_paid_for_like_every_call(world: World, ada: Member, 
     assert outcome.cost_micros == 1500
     call = ModelCall.objects.get(engine="openai")
     assert (call.purpose, call.outcome, call.cost_micros, call.user) == ("evaluation", "answered", 1500, None)
+    monkeypatch.setattr("ai_answers.management.commands.evaluate_answers.configured_engine", lambda name: engine)
     with pytest.raises(CommandError, match="Name a course"):
         call_command("evaluate_answers", engine="openai")

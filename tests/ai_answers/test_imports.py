@@ -296,7 +296,9 @@ def test_upkeep_embeds_what_has_no_vectors_and_stops_without_a_model(
     tim: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = factories.make_material(tim)
+    monkeypatch.setattr(indexing, "embedder", lambda: None)
     assert actions.index_missing() == 0
+    monkeypatch.setattr(indexing, "embedder", lambda: SimpleNamespace(name="m"))
     asked: list[uuid.UUID] = []
 
     def index(keys: list[uuid.UUID]) -> int:

@@ -17,7 +17,7 @@ from ai_answers.models import CallOutcome, CourseAI, ModelCall, SummaryPoint, Su
 from forum import actions as forum_actions
 from forum.models import Moderation, Post, Thread
 from tests import factories
-from tests.engines import Said, ScriptedEngine
+from tests.engines import Said, ScriptedEngine, let_speak
 from tests.factories import World
 from tests.tasks import run_tasks
 
@@ -59,9 +59,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
             Statement("Words alone."),
         ]
 
-    found = ScriptedEngine(script)
-    monkeypatch.setattr("ai_answers.actions.calls.default_engine", lambda: found)
-    return found
+    return let_speak(monkeypatch, ScriptedEngine(script))
 
 
 def summed_up(by: Member, thread: Thread) -> ThreadSummary:
@@ -195,7 +193,7 @@ def test_when_all_its_posts_are_gone_nothing_is_shown(
 def test_an_engine_that_has_nothing_to_say_is_shown_so(
     long_thread: Thread, noor: Member, monkeypatch: pytest.MonkeyPatch, signed_in: Any
 ) -> None:
-    monkeypatch.setattr("ai_answers.actions.calls.default_engine", lambda: ScriptedEngine(lambda r: [Abstention("x")]))
+    let_speak(monkeypatch, ScriptedEngine(lambda request: [Abstention("x")]))
     summary = summed_up(noor, long_thread)
     assert (summary.state, summary.error_code) == (SummaryState.FAILED, "nothing_quoted")
     page = signed_in(noor.user).get(page_of(long_thread)).content.decode()
@@ -210,7 +208,7 @@ def test_a_failure_is_tried_again_and_then_shown(
     def fail(request: Request) -> Sequence[Said]:
         raise RuntimeError(CANARY)
 
-    monkeypatch.setattr("ai_answers.actions.calls.default_engine", lambda: ScriptedEngine(fail))
+    let_speak(monkeypatch, ScriptedEngine(fail))
     summary = actions.request_summary(by=noor, thread=long_thread)
     for attempt in range(tasks.REPLY_ATTEMPTS):
         context: Any = SimpleNamespace(job=SimpleNamespace(attempts=attempt))

@@ -46,7 +46,7 @@ def test_a_question_is_posted_and_an_answer_requested_with_it(client: Client, wo
     assert Answer.objects.get().thread == thread
     assert not Thread.objects.unread_by(world.member("sam")).exists()
     with connection.cursor() as cursor:
-        cursor.execute("SELECT args FROM procrastinate_jobs")
+        cursor.execute("SELECT args FROM procrastinate_jobs WHERE task_name = 'ai_answers.generate_answer'")
         assert set(json.loads(cursor.fetchone()[0])) == {"answer_id", "request_id"}
 
 

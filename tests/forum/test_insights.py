@@ -15,8 +15,7 @@ from django.utils import timezone
 
 from accounts.access import Member
 from accounts.models import User
-from ai_answers import actions as ai_actions
-from ai_answers.models import Answer
+from ai_answers.models import Answer, AnswerEndorsement
 from forum import actions
 from forum.insights import STAFF_MINUTES, TABLES, Period, Report
 from forum.insights.clusters import Asked, Group, _grouped, frequent_questions
@@ -148,7 +147,12 @@ def test_what_the_machine_spared(sam: Member, noor: Member, tim: Member, ada: Me
     alone, endorsed, settled, helped, own = (asked(sam, NOW - hours(9), f"Question number {n}") for n in range(5))
     for thread in (alone, endorsed, settled, helped):
         machine_answered(thread)
-    ai_actions.set_answer_endorsement(by=tim, answer=Answer.objects.get(thread=endorsed), on=True)
+    AnswerEndorsement.objects.create(
+        institution_id=endorsed.institution_id,
+        answer=Answer.objects.get(thread=endorsed),
+        endorser=tim.user,
+        role=tim.role,
+    )
     actions.set_resolved(by=sam, thread=settled, resolved=True)
     answered(noor, helped, hours(1))
     actions.set_resolved(by=sam, thread=helped, resolved=True)
