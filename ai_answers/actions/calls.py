@@ -74,7 +74,7 @@ class Consultation:
                     case Abstention():
                         outcome = CallOutcome.ABSTAINED
                         yield said
-                    case Statement():
+                    case _:
                         yield Statement(neutralise(said.text), said.quotes)
         self.outcome = outcome
 

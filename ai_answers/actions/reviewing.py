@@ -10,7 +10,6 @@ from rapidfuzz.distance import Levenshtein
 
 from accounts.access import Member, Refused
 from accounts.actions import audit
-from accounts.models import CourseStatus
 from ai_answers import access
 from ai_answers.actions.answers import cited_numbers, lock_answer, regenerate_answer, render_answer
 from ai_answers.actions.evaluating import keep_as_case
@@ -239,6 +238,4 @@ def do_to_answers(*, by: Member, keys: Collection[uuid.UUID], act: tuple[str, Ac
 
 
 def _why_refused(answer: Answer) -> str:
-    if answer.thread.course.status == CourseStatus.ARCHIVED:
-        return "the course is archived, so it can only be read."
     return f"it is {answer.get_status_display().lower()}."
