@@ -13,6 +13,8 @@ const put = (place, html) => {
   template.innerHTML = html;
   const next = template.content.firstElementChild;
   if (!next) return place;
+  // What is the same stays: somebody may be pressing its button just now.
+  if (next.className === place.className && next.textContent === place.textContent) return place;
   next.dataset.followed = "yes";
   const focused = place.contains(document.activeElement) ? document.activeElement.id : "";
   place.replaceWith(next);

@@ -111,6 +111,8 @@ def serve(protocol: str, *scripts: Script) -> Iterator[ModelServer]:
                 self.send_header(name, said)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
+            # Said, so that no client sends its next request into a connection that is about to close.
+            self.send_header("Connection", "close")
             self.end_headers()
             self.wfile.write(data)
 
