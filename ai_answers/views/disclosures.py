@@ -1,8 +1,8 @@
 """What left this server for a person: their consent, and the log only they can read."""
 
 from django.contrib import messages
-from django.http import HttpResponse
-from django.shortcuts import redirect, render
+from django.http import HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST, require_safe
@@ -45,11 +45,12 @@ def change_consent(request: SignedInRequest) -> HttpResponse:
     """Give consent or withdraw it, and go back to where it was asked."""
     form = ConsentForm(request.POST)
     back = form.data.get("next", "")
-    if not url_has_allowed_host_and_scheme(back, {request.get_host()}, require_https=request.is_secure()):
+    is_ours = url_has_allowed_host_and_scheme(back, {request.get_host()}, require_https=request.is_secure())
+    if not (is_ours and back.startswith("/")):
         back = reverse("ai:disclosures")
     if not form.is_valid():
         messages.error(request, "Choose whether your texts may go to a model outside this server.")
-        return redirect(back)
+        return HttpResponseRedirect(back)
     actions.set_consent(by=request.user, is_given=form.is_given)
     done = (
         "Your texts may go to the model from now on."
@@ -57,7 +58,7 @@ def change_consent(request: SignedInRequest) -> HttpResponse:
         else "From now on your texts stay on this server."
     )
     messages.success(request, done)
-    return redirect(back)
+    return HttpResponseRedirect(back)
 
 
 def consent_context(member: Member, back: str) -> dict[str, object]:

@@ -244,3 +244,14 @@ def test_what_a_machine_writes_calls_nobody_and_points_at_no_thread() -> None:
     assert "mention" not in html
     assert "<script" not in html
     assert "z" in html
+
+
+@pytest.mark.parametrize(
+    "back", ["'; DROP TABLE x; --", "x" * 5000, "//evil.example/", "https://evil.example/", "a\x00b", ""]
+)
+def test_a_way_back_that_is_none_leads_to_the_page_itself(world: World, back: str) -> None:
+    client = Client()
+    client.force_login(world.user("sam"))
+    for given in ("yes", "nonsense"):
+        response = client.post("/me/ai/consent/", {"given": given, "next": back})
+        assert response["Location"] == "/me/ai/"
