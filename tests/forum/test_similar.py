@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
 from django.db import OperationalError, connection
 from django.db.models.functions import Now
@@ -137,8 +138,8 @@ def test_similar_threads_cost_the_same_at_one_and_at_many(
     client: Client, sam: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # On a slow machine, the words of a young course would be counted again in between.
-    keep = ranking.cache.set
-    monkeypatch.setattr(ranking.cache, "set", lambda key, value, seconds: keep(key, value, None))
+    keep = cache.set
+    monkeypatch.setattr(cache, "set", lambda key, value, seconds: keep(key, value, None))
 
     def count() -> int:
         client.post(SIMILAR, {"title": TITLE})
