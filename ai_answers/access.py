@@ -142,12 +142,6 @@ def may_retry(member: Member, answer: Answer, thread: Thread) -> bool:
     return member.may_write and answer.status == AnswerStatus.FAILED and (thread.is_by(member) or member.is_staff)
 
 
-def course_policy(course: Course) -> CourseAI:
-    """Return what the course lets the machine do; what holds for a course that never chose. One query."""
-    found = CourseAI.objects.filter(course=course).first()
-    return found or CourseAI(institution_id=course.institution_id, course=course)
-
-
 def get_conversation(member: Member, conversation_id: uuid.UUID) -> Conversation:
     """Return a conversation of the member's own, or raise 404."""
     found = Conversation.objects.visible_to(member).chats().filter(pk=conversation_id).first()

@@ -1,13 +1,13 @@
 """Engines that say what a test wants said."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pytest
 
 from ai_answers.engines import Abstention, Quote, Request, Statement, Usage
 
 Said = Statement | Abstention | Usage
-Script = Callable[[Request], Sequence[Said]]
+Script = Callable[[Request], Iterable[Said]]
 
 
 def quote_first(request: Request) -> Sequence[Said]:

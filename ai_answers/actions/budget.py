@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 
 from accounts.models import Course, User
+from ai_answers import access
 from ai_answers.engines import Engine, Request, Usage
 from ai_answers.engines.limits import (
     BREAKER_FAILURES,
@@ -63,11 +64,7 @@ class BudgetExceeded(Exception):
 def policy_of(course: Course) -> tuple[InstitutionAI, CourseAI]:
     """Return what holds for a course: stored rows, or new ones with what holds without any."""
     house = InstitutionAI.objects.filter(institution_id=course.institution_id).first()
-    own = CourseAI.objects.filter(course=course).first()
-    return (
-        house or InstitutionAI(institution_id=course.institution_id),
-        own or CourseAI(institution_id=course.institution_id, course=course),
-    )
+    return house or InstitutionAI(institution_id=course.institution_id), access.policy_of(course)
 
 
 def caps_of(course: Course) -> dict[SpendingScope, int]:

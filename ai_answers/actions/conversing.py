@@ -66,7 +66,7 @@ def start_conversation(*, by: Member, text: str, form_key: uuid.UUID) -> Convers
     earlier = Conversation.objects.visible_to(by).filter(pk=key).first()
     if earlier is not None:
         return earlier
-    require_ask(by, access.why_no_conversation(by, access.course_policy(by.course)))
+    require_ask(by, access.why_no_conversation(by, access.policy_of(by.course)))
     conversation = Conversation.objects.create(
         pk=key,
         institution_id=by.course.institution_id,
@@ -90,7 +90,7 @@ def ask(*, by: Member, conversation: Conversation, text: str, form_key: uuid.UUI
     earlier = Message.objects.visible_to(by).filter(conversation=conversation, pk=key).first()
     if earlier is not None:
         return Message.objects.get(conversation=conversation, position=earlier.position + 1)
-    require_ask(by, access.why_no_conversation(by, access.course_policy(by.course)))
+    require_ask(by, access.why_no_conversation(by, access.policy_of(by.course)))
     if conversation.messages.filter(state__in=WAITED_FOR).exists():
         raise Refused("The answer before is still being written. Wait for it, or stop it.")
     return add_question(conversation, text, key=key)
@@ -158,7 +158,7 @@ def retry_reply(*, by: Member, message: Message) -> None:
         return
     if not access.may_retry_message(message):
         raise PermissionDenied
-    require_ask(by, access.why_no_conversation(by, access.course_policy(by.course)))
+    require_ask(by, access.why_no_conversation(by, access.policy_of(by.course)))
     message.state = MessageState.QUEUED
     message.stop_asked_at = message.finished_at = None
     message.error_code = ""

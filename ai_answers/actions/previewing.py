@@ -31,7 +31,7 @@ def start_preview(*, by: Member, title: str, body: str, form_key: uuid.UUID) -> 
     earlier = Conversation.objects.visible_to(by).filter(pk=key).first()
     if earlier is not None and not _failed(earlier):
         return earlier
-    require_ask(by, access.why_no_preview(by, access.course_policy(by.course)))
+    require_ask(by, access.why_no_preview(by, access.policy_of(by.course)))
     if earlier is not None:
         earlier.delete()
     preview = Conversation.objects.create(

@@ -70,7 +70,7 @@ def request_summary(*, by: Member, thread: Thread) -> ThreadSummary:
     """
     if not access.may_be_summed_up(thread):
         raise PermissionDenied
-    policy = access.course_policy(by.course)
+    policy = access.policy_of(by.course)
     if reason := access.why_no_talk(by, policy):
         raise Refused(reason)
     ThreadSummary.objects.get_or_create(
@@ -100,7 +100,7 @@ def write_summary(summary_id: uuid.UUID, *, user_id: uuid.UUID, engine: Engine |
     if summary is None or summary.state not in PENDING_STATES:
         return
     thread = summary.thread
-    if not access.may_be_summed_up(thread) or access.course_policy(thread.course).mode == AnswerMode.OFF:
+    if not access.may_be_summed_up(thread) or access.policy_of(thread.course).mode == AnswerMode.OFF:
         summary.delete()
         return
     ThreadSummary.objects.filter(pk=summary_id).update(state=SummaryState.WRITING)

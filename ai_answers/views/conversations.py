@@ -72,7 +72,7 @@ def _listing(request: SignedInRequest, member: Member, form: MessageForm, status
         "next": found.next_cursor,
         "cursor": "" if problem else cursor,
         "problem": problem,
-        "closed": access.why_no_conversation(member, access.course_policy(member.course)),
+        "closed": access.why_no_conversation(member, access.policy_of(member.course)),
         "section": "ai",
     } | consent_context(member, request.path)
     return render(request, "ai_answers/conversations.html", context, status=400 if problem else status)
@@ -104,7 +104,7 @@ def conversation(request: SignedInRequest, slug: str, conversation_id: uuid.UUID
         "has_answer": any(one.by_machine and one.body for one in said),
         "exports": exporting.NAMES,
         "form": form,
-        "closed": access.why_no_conversation(member, access.course_policy(member.course)),
+        "closed": access.why_no_conversation(member, access.policy_of(member.course)),
         "section": "ai",
     } | consent_context(member, request.path)
     return render(request, "ai_answers/conversation.html", context, status=status)

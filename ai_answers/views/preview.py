@@ -20,7 +20,7 @@ from forum.views.threads import ask_page
 
 def ask_panel(request: HttpRequest, member: Member) -> str:
     """Return the button on the page on which a thread is written; empty where the course wants no answers before posting."""
-    closed = access.why_no_preview(member, access.course_policy(member.course))
+    closed = access.why_no_preview(member, access.policy_of(member.course))
     return "" if closed else _panel(request, member, None)
 
 

@@ -71,7 +71,7 @@ def begin(by: Member, text: str = QUESTION) -> Conversation:
 
 
 def reply_in(conversation: Conversation) -> Message:
-    return Message.objects.filter(conversation=conversation, speaker="machine").order_by("position").last()  # type: ignore[return-value]
+    return Message.objects.filter(conversation=conversation, speaker="machine").latest("position")
 
 
 def url(name: str, *args: Any) -> str:
@@ -88,7 +88,7 @@ def speaking(monkeypatch: pytest.MonkeyPatch, *said: Said | Callable[[Request], 
             else:
                 yield one
 
-    return let_speak(monkeypatch, ScriptedEngine(script))  # type: ignore[arg-type]
+    return let_speak(monkeypatch, ScriptedEngine(script))
 
 
 def close(response: Any) -> None:

@@ -7,7 +7,6 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,12 +24,13 @@ from ai_answers.search import Question
 from forum import actions as forum_actions
 from forum.models import Thread
 from tests import factories
+from tests.benchmarks.scratch import ROOT
 from tests.factories import World
 from tests.services.model_servers import Script, lines, serve
 
 pytestmark = pytest.mark.django_db
 SignIn = Callable[[User], Client]
-CORPUS = Path("/work/shared/data/injection/bipia_text_attack_train.json")
+CORPUS = ROOT.parent / "shared" / "data" / "injection" / "bipia_text_attack_train.json"
 KEY = "sk-canary-7f3a9c1e5b8d2460"
 TITLE = "When is a default parameter value evaluated?"
 SECRETS = {
