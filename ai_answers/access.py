@@ -108,8 +108,13 @@ def is_off(course: Course) -> bool:
 
 
 def find_consent(user: User) -> AIConsent | None:
-    """Return what a person decided about models outside this server; None when they weren't asked."""
-    return AIConsent.objects.filter(user=user).first()
+    """Return what a person decided about models outside this server; None when they weren't asked in today's words."""
+    return AIConsent.objects.valid().filter(user=user).first()
+
+
+def decided_before(user: User) -> bool:
+    """Tell whether a person decided about models outside this server, in whatever words they were asked."""
+    return AIConsent.objects.filter(user=user).exists()
 
 
 def may_endorse(member: Member, answer: Answer) -> bool:

@@ -9,7 +9,9 @@ class AiAnswersConfig(AppConfig):
 
     def ready(self) -> None:
         from ai_answers import checks, finding, receivers  # noqa: F401 (checks and receivers register themselves)
+        from ai_answers.health import EngineCheck
         from ai_answers.insights import MACHINE_ANSWERS
+        from ai_answers.own_data import register_own_data
         from ai_answers.points import shared_threads
         from ai_answers.queue import given_up, to_review
         from ai_answers.views import (
@@ -25,7 +27,10 @@ class AiAnswersConfig(AppConfig):
         from forum.points import register_shared
         from forum.queue import register_queue_source
         from forum.search import register_source
+        from quokkaq.lib.health import register as register_check
 
+        register_check(EngineCheck)
+        register_own_data()
         register_thread_panel(answer_panel)
         register_thread_panel(summary_panel)
         register_ask_panel(ask_panel)

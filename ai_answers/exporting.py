@@ -20,9 +20,12 @@ def export(kind: str, conversation: Conversation, said: Sequence[Shown]) -> Http
     write = KINDS.get(kind)
     if write is None:
         return None
-    # Without the title: file names end up in places where others look.
-    name = f"conversation-{conversation.created_at:%Y-%m-%d}-{str(conversation.pk)[-6:]}.{kind}"
-    return write(name, conversation, said)
+    return write(file_name(kind, conversation), conversation, said)
+
+
+def file_name(kind: str, conversation: Conversation) -> str:
+    """Return what the file is called: without the title, for names end up in places where others look."""
+    return f"conversation-{conversation.created_at:%Y-%m-%d}-{str(conversation.pk)[-6:]}.{kind}"
 
 
 def as_thread(conversation: Conversation, said: Sequence[Shown]) -> dict[str, str]:

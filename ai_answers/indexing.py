@@ -15,6 +15,7 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from accounts.models import Course, User
+from ai_answers.measures import count_call
 from ai_answers.models import AIConsent, CallOutcome, Disclosure, ModelCall, Passage, PassageVector, Purpose
 from ai_answers.passages import split_sentences
 from ai_answers.privacy import pseudonyms_in
@@ -107,7 +108,7 @@ def meaning_of(question: Question, *, course: Course, user: User | None) -> Mean
     model = embedder()
     if model is None or not model.is_remote or user is None:
         return None
-    if not AIConsent.objects.filter(user=user, is_given=True).exists():
+    if not AIConsent.objects.given().filter(user=user).exists():
         return None
     try:
         return Meaning(model.name, embed_outside([question.meant], course=course, user=user, model=model)[0].tolist())
@@ -143,3 +144,4 @@ def embed_outside(texts: Sequence[str], *, course: Course, user: User | None, mo
         call.duration_ms = round((time.monotonic() - started) * 1000)
         call.settled_at = timezone.now()
         call.save(update_fields=["outcome", "reason", "duration_ms", "settled_at"])
+        count_call("embedding", call.outcome, call.duration_ms / 1000)

@@ -1,20 +1,27 @@
-"""What Prometheus is told of the engines. Labels are a handful of words: never a person, a course or a text."""
+"""What metrics are told of engines and their answers."""
 
-from prometheus_client import Counter, Histogram
+from ai_answers.engines import Usage
+from ai_answers.models import Answer
+from quokkaq.lib.metrics.counting import count
+from quokkaq.lib.metrics.definitions import AI_ANSWERS, MODEL_CALLS, MODEL_COST, MODEL_SECONDS, MODEL_TOKENS
 
-CALLS = Counter("quokkaq_ai_calls_total", "Calls of an engine, by how they ended.", ["engine", "outcome"])
-COST = Counter("quokkaq_ai_cost_micros_total", "What engines cost, in millionths of a US dollar.", ["engine"])
-SECONDS = Histogram(
-    "quokkaq_ai_call_seconds",
-    "How long calls of an engine took.",
-    ["engine"],
-    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 40, 60),
-)
+_MILLION = 1_000_000
 
 
-def count_call(engine: str, outcome: str, seconds: float, cost_micros: int = 0) -> None:
-    """Count one call that ended."""
-    CALLS.labels(engine, outcome).inc()
-    SECONDS.labels(engine).observe(seconds)
+def count_call(
+    engine: str, outcome: str, seconds: float | None, usage: Usage | None = None, cost_micros: int = 0
+) -> None:
+    """Count one call that ended. Of one whose process died nobody knows how long it took."""
+    MODEL_CALLS.inc(engine, outcome)
+    if seconds is not None:
+        MODEL_SECONDS.observe(seconds, engine)
+    if usage is not None:
+        MODEL_TOKENS.inc(engine, "input", by=usage.input_tokens)
+        MODEL_TOKENS.inc(engine, "output", by=usage.output_tokens)
     if cost_micros:
-        COST.labels(engine).inc(cost_micros)
+        MODEL_COST.inc(engine, by=cost_micros / _MILLION)
+
+
+def count_answer(answer: Answer) -> None:
+    """Count what became of an answer, once that is committed."""
+    count(AI_ANSWERS, answer.status, answer.level or "none")

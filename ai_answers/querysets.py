@@ -11,11 +11,12 @@ from django.db.models.functions import RowNumber, Substr
 from django.utils import timezone
 
 from accounts.access import Member
-from accounts.models import Course, User
+from accounts.models import Consent, ConsentKind, Course, User
 from forum.models import Post, Thread
 
 if TYPE_CHECKING:
     from ai_answers.models import (
+        AIConsent,
         Answer,
         AnswerFeedback,
         Calibration,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     )
 
 
+# The wording of `ai_answers/_consent.html` and of the page it leads to. Another wording is another version.
+CONSENT_VERSION = "2026-11"
 # Up to this distance (0-1), an edit leaves an answer the machine's own; so many must find it unhelpful to count.
 LITTLE_CHANGED = 0.25
 MIN_UNHELPFUL = 2
@@ -65,6 +68,18 @@ def _readable(material: str, member: Member) -> Q:
 def _thread_texts(path: str) -> list[str]:
     """Return the columns of a joined thread that an address doesn't need."""
     return [f"{path}__{column}" for column in ("body", "body_html")]
+
+
+class AIConsentQuerySet(models.QuerySet["AIConsent"]):
+    def valid(self) -> "AIConsentQuerySet":
+        """Return the decisions about the wording of today: one about an earlier wording is asked for again."""
+        # Whoever has decided about this wording has decided about none since: it is the newest.
+        decided = Consent.objects.filter(user=OuterRef("user"), kind=ConsentKind.AI, version=CONSENT_VERSION)
+        return self.filter(Exists(decided))
+
+    def given(self) -> "AIConsentQuerySet":
+        """Return those who agreed to the wording of today: their texts may leave this server."""
+        return self.valid().filter(is_given=True)
 
 
 class MaterialQuerySet(models.QuerySet["Material"]):

@@ -11,12 +11,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+
+from quokkaq.lib.embedding.minilm import Tokens, Vectors
+
 # Weight of the words, where they single nothing out and where they do.
 LEAST_LEXICAL, MOST_LEXICAL = 0.15, 0.5
 # How far the best passage by words must stand out from the second, as a share of its score, to get all of that weight.
 CLEAR_MARGIN = 0.3
 # A passage means what the whole of it means, and what the sentence nearest to the question does.
 SENTENCE_SHARE = 0.5
+# So many of the best passages are read again, token by token; it takes most of the time of an answer.
+RERANKED = 10
+# What that reading counts, beside a fused score of 1.
+TOKENS_WEIGHT = 2.0
+# What a token counts that says little about a subject (“how”, “the”, a question mark); others count by their idf.
+COMMON_TOKEN = 0.5
 # A title of few and common words (sum of idf below this) says too little to tell one topic from another.
 MIN_EVIDENCE = 4.5
 # By words alone, the best passage must be about this share of what is asked (docs/adr/0004).
@@ -26,6 +36,8 @@ Key = TypeVar("Key")
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _NAME = re.compile(r"(?<=[^\s.!?:] )[A-Z][\w’'-]+|\b\w*[a-z]\w*[A-Z_]\w*\b|`[^`]+`")
+# `list.append` is one word, as it is in the index; what ends a sentence is none.
+_WORD = re.compile(r"\w+(?:[^\w\s]+\w+)*")
 _NEGATION = re.compile(r"\b(?:not|never|no|without|cannot|neither|nor|unable)\b|n['’]t\b", re.IGNORECASE)
 
 
@@ -75,6 +87,54 @@ def fuse(lexical: Mapping[Key, float], semantic: Mapping[Key, Nearness]) -> dict
         else by_words[key]
         for key in {**lexical, **semantic}
     }
+
+
+def words_of(question: str) -> list[tuple[int, str]]:
+    """Return the words of a question with where they start, in characters."""
+    return [(match.start(), match.group()) for match in _WORD.finditer(question)]
+
+
+def token_weights(question: Tokens, words: Sequence[tuple[int, str, float]]) -> Vectors:
+    """Return what each of the n tokens of a question counts (n): the idf of the word that it is part of.
+
+    Args:
+        question: its tokens.
+        words: of the question, with where they start and their idf; 0 for a stop word.
+    """
+    weights = np.full(len(question.ids), COMMON_TOKEN, np.float32)
+    for start, word, idf in words:
+        if idf > 0:
+            begins = question.spans[:, 0]
+            weights[(begins >= start) & (begins < start + len(word))] = idf
+    return weights
+
+
+def late_interaction(question: Tokens, weights: Vectors, passage: Tokens) -> float:
+    """Return how alike (-1 to 1) a question and a passage are, token by token; 0 when one of them has none.
+
+    Each token of the question is compared with the one of the passage that is nearest to it (MaxSim: Khattab & Zaharia,
+    "ColBERT: Efficient and Effective Passage Search via Contextualized Late Interaction over BERT", 2020); here their mean
+    is weighed.
+
+    Args:
+        question: n tokens.
+        weights: what each of them counts (n), above 0.
+        passage: m tokens.
+    """
+    if not len(question.ids) or not len(passage.ids):
+        return 0.0
+    nearest = (question.vectors @ passage.vectors.T).max(axis=1)
+    return float(nearest @ weights / weights.sum())
+
+
+def rerank(scores: Mapping[Key, float], likeness: Mapping[Key, float]) -> dict[Key, float]:
+    """Return new scores (0-1) of the passages that were read token by token.
+
+    Args:
+        scores: of `fuse`.
+        likeness: of `late_interaction`, for some of those passages.
+    """
+    return {key: max(0.0, scores[key] + TOKENS_WEIGHT * alike) / (1 + TOKENS_WEIGHT) for key, alike in likeness.items()}
 
 
 def coverage(asked: Mapping[str, float], held: Sequence[Mapping[str, int]]) -> float:

@@ -6,7 +6,8 @@ from typing import Any
 
 from django.dispatch import receiver
 
-from accounts.models import Course
+from accounts.models import Course, Purpose, Upload
+from accounts.signals import upload_checked
 from ai_answers import actions
 from forum.models import Kind, Merge, Post, Thread
 from forum.signals import (
@@ -20,6 +21,13 @@ from forum.signals import (
     thread_started,
     threads_merged,
 )
+
+
+@receiver(upload_checked, dispatch_uid="ai_answers.read_checked_file")
+def read_checked_file(sender: type[Upload], upload: Upload, **kwargs: Any) -> None:
+    """Read the file of a material that was looked into, or say that it was refused."""
+    if upload.purpose == Purpose.MATERIAL:
+        actions.go_on_with_import(upload)
 
 
 @receiver(thread_started, dispatch_uid="ai_answers.answer_new_question")

@@ -23,7 +23,7 @@ from ai_answers import ranking
 from ai_answers.models import Passage, PassageVector
 from ai_answers.ranking import Nearness
 from forum.models import Thread
-from quokkaq.lib.embedding import embedder
+from quokkaq.lib.embedding import TokenEmbedder, embedder, local_embedder
 from quokkaq.lib.fulltext import analyse, inverse_document_frequency, quote_lexeme, saturation
 
 # A word of the title says more about what is asked than one of the story around it, and there are fewer of them.
@@ -110,7 +110,8 @@ def retrieve(
         meaning: what the question means, where a service outside was asked (`actions.meaning_of`); by default the
             embedded model says, unless the installation uses such a service.
     """
-    title, body = analyse([question.title, question.body[:BODY_CHARACTERS]])
+    words = ranking.words_of(question.title)
+    title, body, *stems = analyse([question.title, question.body[:BODY_CHARACTERS], *(word for _, word in words)])
     places = {lexeme: TITLE_WEIGHT * (lexeme in title) + BODY_WEIGHT * (lexeme in body) for lexeme in title | body}
     if not places:
         return Retrieval([], {}, {})
@@ -130,13 +131,23 @@ def retrieve(
         passage_id: sum(weights[lexeme] * saturation(count, length, mean_length) for lexeme, count in counts.items())
         for passage_id, (counts, length) in matches.items()
     }
-    meaning = meaning or _by_embedded_model(question, list(lengths))
+    model = None if meaning else _embedded_model(list(lengths))
+    if model is not None:
+        meaning = Meaning(model.name, model.embed([question.meant])[0].tolist())
     semantic = _nearness(meaning, list(lengths)) if meaning else {}
     scores = ranking.fuse(lexical, semantic)
-    best = sorted(scores, key=lambda passage_id: (-scores[passage_id], passage_id))[:limit]
-    sentences = _sentences(meaning, best) if meaning else {}
+    best = _best_first(scores)[: max(limit, ranking.RERANKED)]
     rows = visible.filter(pk__in=best).annotate(document_length=Length("version__text"))
     found: dict[uuid.UUID, Any] = {p.pk: p for p in rows.with_source()}
+    if model is not None:
+        rarities = [
+            (start, word, max((idf.get(lexeme, 0.0) for lexeme in stem), default=0.0))
+            for (start, word), stem in zip(words, stems, strict=True)
+        ]
+        scores = ranking.rerank(scores, _likeness(model, question.title, rarities, found))
+        best = _best_first(scores)
+    best = best[:limit]
+    sentences = _sentences(meaning, best) if meaning else {}
     passages = [
         ScoredPassage(found[key], scores[key], found[key].document_length, sentences.get(key, {}))
         for key in best
@@ -159,14 +170,26 @@ def _nearest(rows: Sequence[Nearness]) -> Nearness | None:
     return Nearness(max(row.whole for row in rows), max(row.sentence for row in rows)) if rows else None
 
 
-def _by_embedded_model(question: Question, passages: list[uuid.UUID]) -> Meaning | None:
-    """Return what the question means, unless a service is to say, or no passage has vectors to compare it with."""
-    model = embedder()
-    if model is None or model.is_remote:
+def _best_first(scores: Mapping[uuid.UUID, float]) -> list[uuid.UUID]:
+    return sorted(scores, key=lambda passage_id: (-scores[passage_id], passage_id))
+
+
+def _embedded_model(passages: list[uuid.UUID]) -> TokenEmbedder | None:
+    """Return the embedded model, unless a service is to say what is meant, or no passage has vectors to compare with."""
+    model = local_embedder() if embedder() is local_embedder() else None
+    if model is None or not PassageVector.objects.filter(model=model.name, passage__in=passages).exists():
         return None
-    if not PassageVector.objects.filter(model=model.name, passage__in=passages).exists():
-        return None
-    return Meaning(model.name, model.embed([question.meant])[0].tolist())
+    return model
+
+
+def _likeness(
+    model: TokenEmbedder, title: str, rarities: Sequence[tuple[int, str, float]], passages: Mapping[uuid.UUID, Passage]
+) -> dict[uuid.UUID, float]:
+    """Return how alike the title of a question and each passage are, token by token."""
+    texts = [f"{passage.heading}\n{passage.text}" for passage in passages.values()]
+    asked, *read = model.embed_tokens([title, *texts])
+    weights = ranking.token_weights(asked, rarities)
+    return {key: ranking.late_interaction(asked, weights, tokens) for key, tokens in zip(passages, read, strict=True)}
 
 
 def _nearness(meaning: Meaning, passages: list[uuid.UUID]) -> dict[uuid.UUID, Nearness]:

@@ -3,7 +3,7 @@
 import contextlib
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import forms
@@ -168,8 +168,8 @@ class ThreadForm(TitleAndTags, FormKeyed):
         if not member.is_staff:
             self.fields["kind"].choices = [c for c in Kind.choices if c[0] != Kind.ANNOUNCEMENT]  # type: ignore[attr-defined]
 
-    def draft(self) -> ThreadDraft:
-        """Return what was typed, once valid."""
+    def draft(self, uploads: Sequence[uuid.UUID] = ()) -> ThreadDraft:
+        """Return what was typed, once valid, with the keys of files sent beside it."""
         data = self.cleaned_data
         return ThreadDraft(
             title=data["title"],
@@ -180,6 +180,7 @@ class ThreadForm(TitleAndTags, FormKeyed):
             tags=list(data["tags"]),
             assignment=data["assignment"],
             origin=data["origin"],
+            uploads=uploads,
         )
 
 
@@ -562,3 +563,39 @@ class BulkForm(forms.Form):
 
 def _is_number(value: str) -> bool:
     return value.isascii() and value.isdigit() and len(value) < 10
+
+
+class AuditSearchForm(forms.Form):
+    """What to look for in a course's audit log. Days are the reader's."""
+
+    who = forms.CharField(label="Who", required=False, max_length=254)
+    verb = forms.ChoiceField(label="Act", required=False)
+    kind = forms.ChoiceField(label="Done to", required=False)
+    since = forms.DateField(
+        label="From", required=False, widget=forms.DateInput(format="%Y-%m-%d", attrs={"type": "date"})
+    )
+    until = forms.DateField(
+        label="To", required=False, widget=forms.DateInput(format="%Y-%m-%d", attrs={"type": "date"})
+    )
+    request = forms.CharField(label="Request", required=False, max_length=64)
+
+    def __init__(
+        self, *args: Any, verbs: Sequence[tuple[str, str]], kinds: Sequence[tuple[str, str]], **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        for name, choices in (("verb", verbs), ("kind", kinds)):
+            field = self.fields[name]
+            if isinstance(field, forms.ChoiceField):
+                field.choices = [("", "All"), *choices]
+                field.error_messages["invalid_choice"] = (
+                    "There is nothing of this kind in the log. Choose from the list."
+                )
+        for name in ("since", "until"):
+            self.fields[name].error_messages["invalid"] = "Give a day, for example 2026-03-31."
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        since, until = data.get("since"), data.get("until")
+        if since and until and since > until:
+            self.add_error("until", "This day is before the first one. Swap them.")
+        return data

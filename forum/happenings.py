@@ -62,7 +62,7 @@ def in_sql(rows: QuerySet[Any, dict[str, Any]]) -> tuple[str, list[Any]]:
 def fetch(sql: str, params: Sequence[Any]) -> list[dict[str, Any]]:
     """Return rows by column name. One query."""
     with connection.cursor() as cursor:
-        cursor.execute(sql, params)
+        cursor.execute(sql, params)  # rule: raw-sql (compiled by Django from querysets, with parameters)
         names = [column.name for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 

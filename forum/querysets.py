@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from accounts.models import Course, User
     from forum.models import (
         Assignment,
+        Attachment,
         Deflection,
         Draft,
         Endorsement,
@@ -151,6 +152,19 @@ class PostQuerySet(models.QuerySet["Post"]):
             .annotate(my_vote=Exists(_rows("Vote").filter(post=OuterRef("pk"), user=member.user)))
             .order_by("created_at", "id")
         )
+
+
+class AttachmentQuerySet(models.QuerySet["Attachment"]):
+    def visible_to(self, member: Member) -> "AttachmentQuerySet":
+        """Return the files that stand with threads and posts the member may read."""
+        return self.filter(
+            Q(thread__in=_rows("Thread").visible_to(member)) | Q(post__in=_rows("Post").visible_to(member)),
+            institution_id=member.course.institution_id,
+        )
+
+    def of_thread(self, thread: "Thread", posts: Sequence["Post"] = ()) -> "AttachmentQuerySet":
+        """Return the files of a thread and of these posts of it, which the caller has read already, in their order."""
+        return self.filter(Q(thread=thread) | Q(post__in=[post.pk for post in posts]))
 
 
 class TagQuerySet(models.QuerySet["Tag"]):

@@ -11,7 +11,7 @@ from forum.actions.indexing import INDEX_TASK
 from forum.actions.mailing import COMPOSE_TASK, SEND_TASK
 from forum.actions.telling import TELL_TASK
 from forum.models import NotificationKind
-from quokkaq.lib.request_id import working_on
+from quokkaq.lib.jobs import for_every_institution, of_institution
 
 # Tried again after 5 s, 25 s, 2 min, 10 min, 52 min, 4 h and 22 h.
 MAIL_ATTEMPTS = 8
@@ -19,12 +19,14 @@ MAIL_ATTEMPTS = 8
 
 @app.periodic(cron="* * * * *")
 @app.task(name="forum.count_readers", queue="upkeep", queueing_lock="count_readers")
+@for_every_institution
 def count_readers(timestamp: int) -> None:
     """Bring the reader counts of threads up to date."""
     actions.count_readers()
 
 
 @app.task(name=TELL_TASK, queue="telling", retry=RetryStrategy(max_attempts=5, exponential_wait=3))
+@of_institution
 def tell(
     kind: str,
     thread_id: str,
@@ -32,21 +34,20 @@ def tell(
     actor_id: str | None,
     to_id: str | None,
     at: str,
-    request_id: str | None = None,
 ) -> None:
     """Write what happened into the inbox of everybody concerned."""
-    with working_on(request_id):
-        actions.tell(
-            NotificationKind(kind),
-            thread_id=uuid.UUID(thread_id),
-            post_id=uuid.UUID(post_id) if post_id else None,
-            actor_id=uuid.UUID(actor_id) if actor_id else None,
-            to_id=uuid.UUID(to_id) if to_id else None,
-            at=datetime.fromisoformat(at),
-        )
+    actions.tell(
+        NotificationKind(kind),
+        thread_id=uuid.UUID(thread_id),
+        post_id=uuid.UUID(post_id) if post_id else None,
+        actor_id=uuid.UUID(actor_id) if actor_id else None,
+        to_id=uuid.UUID(to_id) if to_id else None,
+        at=datetime.fromisoformat(at),
+    )
 
 
 @app.task(name=INDEX_TASK, queue="indexing", retry=RetryStrategy(max_attempts=5, exponential_wait=3))
+@of_institution
 def index_thread(thread_id: str) -> None:
     """Make the vectors of a new thread, so that the next person who asks the same hears of it."""
     actions.index_thread(uuid.UUID(thread_id))
@@ -54,6 +55,7 @@ def index_thread(thread_id: str) -> None:
 
 @app.periodic(cron="* * * * * */30")
 @app.task(name="forum.index_threads", queue="indexing", queueing_lock="index_threads")
+@for_every_institution
 def index_threads(timestamp: int) -> None:
     """Make the vectors that are missing or older than their text, in batches until none is."""
     while actions.index_threads():
@@ -62,20 +64,15 @@ def index_threads(timestamp: int) -> None:
 
 @app.periodic(cron="* * * * * */20")
 @app.task(name="forum.enqueue_mail", queue="upkeep", queueing_lock="enqueue_mail")
+@for_every_institution
 def enqueue_mail(timestamp: int) -> None:
     """Find people whom mail is due, and mails whose sending was cut off."""
     actions.enqueue_due_mail()
     actions.enqueue_unsent_mail()
 
 
-@app.periodic(cron="41 3 * * *")
-@app.task(name="forum.forget_old_mail", queue="upkeep", queueing_lock="forget_old_mail")
-def forget_old_mail(timestamp: int) -> None:
-    """Delete mails of long ago."""
-    actions.forget_old_mail()
-
-
 @app.task(name=COMPOSE_TASK, queue="mail", retry=RetryStrategy(max_attempts=5, exponential_wait=3))
+@of_institution
 def compose_mail(notification_id: str) -> None:
     """Put all that is due to one person into one mail."""
     actions.compose_mail(uuid.UUID(notification_id))
@@ -87,6 +84,7 @@ def compose_mail(notification_id: str) -> None:
     retry=RetryStrategy(max_attempts=MAIL_ATTEMPTS, exponential_wait=5),
     pass_context=True,
 )
+@of_institution
 def send_mail(context: JobContext, mail_id: str) -> None:
     """Send one mail; after the last attempt it counts as failed."""
     try:

@@ -1,7 +1,9 @@
 """How gunicorn serves QuokkaQ: `gunicorn -c ops/gunicorn.conf.py quokkaq.wsgi`. Variables: see `.env.example`."""
 
-import logging
+import os
+import stat
 import sys
+import tempfile
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(BASE_DIR))
 
 from quokkaq.env import Environment  # noqa: E402 (found through the line above)
-from quokkaq.lib.logs import logging_config  # noqa: E402
+from quokkaq.lib.logs import catch_strays, logging_config  # noqa: E402
 
 env = Environment(BASE_DIR)
 
@@ -24,10 +26,11 @@ preload_app = False
 timeout = 30
 graceful_timeout = 30
 keepalive = 5
-max_requests = 2000
-max_requests_jitter = 200
+max_requests = 10000
+# Wide, so that not all workers end at once.
+max_requests_jitter = 5000
 # A disk that stalls must not look like a worker that hangs.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 (private files, made by gunicorn)
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 (private files, made by gunicorn)  # nosec B108
 control_socket_disable = True
 forwarded_allow_ips = env.text("FORWARDED_ALLOW_IPS", "127.0.0.1")
 limit_request_line = 4094
@@ -39,21 +42,29 @@ accesslog = None
 logconfig_dict = logging_config(
     level=env.text("LOG_LEVEL", "INFO").upper(),
     pretty=env.yes("LOG_PRETTY", default=not env.production and sys.stdout.isatty()),
+    directory=env.text("LOG_DIRECTORY"),
 )
 
-# Warnings of Python become log lines, else they would be the only ones that aren't JSON.
-logging.captureWarnings(True)
+# What nothing catches, and warnings of Python, become log lines, too.
+catch_strays()
 
-metrics_directory = env.text("PROMETHEUS_MULTIPROC_DIR")
+# Where the workers add up what they count: in memory, one folder for each user and port.
+metrics_directory = Path(
+    env.text("PROMETHEUS_MULTIPROC_DIR")
+    or f"{worker_tmp_dir or tempfile.gettempdir()}/quokkaq-metrics-{os.getuid()}-{env.number('PORT', 8000, least=1)}"
+)
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_directory)
 env.complain()
+metrics_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+_found = metrics_directory.lstat()
+if not stat.S_ISDIR(_found.st_mode) or _found.st_uid != os.getuid():
+    raise SystemExit(f"{metrics_directory} isn't ours. Set PROMETHEUS_MULTIPROC_DIR to a folder that is.")
 
 
 def on_starting(server: Any) -> None:
     """Forget the numbers of the last run: Prometheus expects counters of a new process to begin at zero."""
-    if metrics_directory:
-        Path(metrics_directory).mkdir(parents=True, exist_ok=True)
-        for file in Path(metrics_directory).glob("*.db"):
-            file.unlink()
+    for file in metrics_directory.glob("*.db"):
+        file.unlink()
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -68,15 +79,13 @@ def post_fork(server: Any, worker: Any) -> None:
     A successor goes on in the files of the worker it replaces. By process id, each of the workers that `max_requests`
     retires would leave its files behind, and `/metrics` would have to read all of them.
     """
-    if metrics_directory:
-        from prometheus_client import values
+    from prometheus_client import values
 
-        values.ValueClass = values.MultiProcessValue(lambda: worker.slot)  # type: ignore[no-untyped-call]
+    values.ValueClass = values.MultiProcessValue(lambda: worker.slot)  # type: ignore[no-untyped-call]
 
 
 def child_exit(server: Any, worker: Any) -> None:
     """Drop the gauges of a worker that ended; its counters stay."""
-    if metrics_directory:
-        from prometheus_client import multiprocess
+    from prometheus_client import multiprocess
 
-        multiprocess.mark_process_dead(worker.slot, path=metrics_directory)  # type: ignore[no-untyped-call]
+    multiprocess.mark_process_dead(worker.slot, path=str(metrics_directory))  # type: ignore[no-untyped-call]

@@ -1,10 +1,14 @@
 #!/bin/sh
-# Install what tests need beyond Python packages: a browser and a Redis server, from Debian.
+# Install what tests need beyond Python packages, from Debian: a browser, a Redis server, a virus scanner, logrotate, Prometheus and its Alertmanager.
 set -eu
 
 missing=""
 command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || missing="$missing chromium"
 command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
+command -v clamd >/dev/null 2>&1 || missing="$missing clamav-daemon"
+command -v logrotate >/dev/null 2>&1 || [ -x /usr/sbin/logrotate ] || missing="$missing logrotate"
+command -v prometheus >/dev/null 2>&1 || missing="$missing prometheus"
+command -v prometheus-alertmanager >/dev/null 2>&1 || missing="$missing prometheus-alertmanager"
 [ -z "$missing" ] && exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.http import HttpRequest
 
-DEMO_PASSWORD = "quokka-demo"  # noqa: S105 (public on purpose; the people exist in demo mode only)
+DEMO_PASSWORD = "quokka-demo"  # noqa: S105 (public on purpose; the people exist in demo mode only)  # nosec B105
 
 
 def demo(request: HttpRequest) -> dict[str, object]:

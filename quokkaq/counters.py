@@ -20,7 +20,7 @@ class Counter:
     def drifted(self) -> int:
         """Return in how many rows the counter is wrong."""
         with connection.cursor() as cursor:
-            cursor.execute(
+            cursor.execute(  # rule: raw-sql (constants below)
                 # The parts are the constants below.
                 f"SELECT count(*) FROM {self.table} AS counted WHERE counted.{self.column} <> ({self.truth})"  # noqa: S608
             )
@@ -62,8 +62,8 @@ COUNTERS = (
 def repair(counter: Counter) -> None:
     """Set a counter right in every row, with the table locked against writers meanwhile."""
     with connection.cursor() as cursor:
-        cursor.execute(f"LOCK TABLE {counter.table} IN SHARE ROW EXCLUSIVE MODE")
-        cursor.execute(
+        cursor.execute(f"LOCK TABLE {counter.table} IN SHARE ROW EXCLUSIVE MODE")  # rule: raw-sql (constants above)
+        cursor.execute(  # rule: raw-sql (constants above)
             f"UPDATE {counter.table} AS counted SET {counter.column} = ({counter.truth})"  # noqa: S608 (constants above)
             f" WHERE counted.{counter.column} <> ({counter.truth})"
         )

@@ -5,7 +5,9 @@ A secret may also come from a file: `NAME_FILE=/run/secrets/name` is read when `
 
 import os
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -58,6 +60,31 @@ class Environment:
             return default
         return value
 
+    def fraction(self, name: str, default: float) -> float:
+        """Return a number from 0 to 1."""
+        raw = self.text(name, str(default))
+        try:
+            value = float(raw)
+        except ValueError:
+            value = -1
+        if not 0 <= value <= 1:
+            self.problems.append(f"{name} is {raw!r}. Set it to a number from 0 to 1 (default {default:g}).")
+            return default
+        return value
+
+    def url(self, name: str) -> str:
+        """Return an http(s) address without its last slash, or nothing."""
+        value = self.text(name).rstrip("/")
+        try:
+            parts = urlsplit(value)
+            ok = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            ok = False
+        if value and not ok:
+            self.problems.append(f"{name} is no address. Set it to one that begins with https:// or http://")
+            return ""
+        return value
+
     def yes(self, name: str, *, default: bool) -> bool:
         """Return a yes/no variable (`1`, `true`, `yes`, `on` mean yes)."""
         return bool(self.read.bool(name, default=default))
@@ -65,6 +92,16 @@ class Environment:
     def items(self, name: str) -> list[str]:
         """Return a comma-separated list without empty items."""
         return [item.strip() for item in self.text(name).split(",") if item.strip()]
+
+    def networks(self, name: str) -> list[str]:
+        """Return a comma-separated list of networks or addresses, such as `10.0.0.0/8`."""
+        found = self.items(name)
+        for item in found:
+            try:
+                ip_network(item, strict=False)
+            except ValueError:
+                self.problems.append(f"{name} has {item!r}. Set it to networks, separated by commas: 10.0.0.0/8")
+        return found
 
     def secret(self, name: str, *, default: str = "") -> str:
         """Return a secret from `name`, or from the file that `name`_FILE points at."""

@@ -1,15 +1,14 @@
-"""Error pages. Those for 500 and 503 have no context, so they work with everything else down."""
+"""What is answered when something goes wrong; `quokkaq.lib.error_pages` says it."""
 
 import logging
 import sys
 
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.template.loader import render_to_string
 
 from accounts.decorators import written_in
-from quokkaq.lib import request_id
+from quokkaq.lib import error_pages
+from quokkaq.lib.logs import refused
 
 log = logging.getLogger(__name__)
 
@@ -17,27 +16,43 @@ RETRY_AFTER_SECONDS = 5
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer 503 with `Retry-After` when the database is away or its pool used up, else 500."""
+    """Answer 503 with `Retry-After` when the database is away or its pool used up, else 500; what was written comes back."""
     error = sys.exc_info()[1]
-    context = {"request_id": request_id.current()}
     if isinstance(error, OperationalError | InterfaceError):
-        log.error("database unavailable: %s", type(error).__name__)
-        response = HttpResponse(render_to_string("503.html", context), status=503)
-        response["Retry-After"] = str(RETRY_AFTER_SECONDS)
-        return response
-    return HttpResponse(render_to_string("500.html", context), status=500)
+        log.error("database unavailable: %s", error)
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        return error_pages.answer(request, 503, kept=_written(request), headers=headers)
+    return error_pages.answer(request, 500, kept=_written(request))
+
+
+def _written(request: HttpRequest) -> list[str]:
+    """Return what was written. Reading the form may be what went wrong."""
+    try:
+        return written_in(request)
+    except Exception:
+        return []
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Say what to do when a form's token is missing or old, and give back what was typed so that nothing is lost."""
-    return render(request, "403_csrf.html", {"kept": written_in(request)}, status=403)
+    # Some of Django's reasons repeat where the request came from; their first words don't.
+    refused("csrf.failed", code=reason.partition(" - ")[0].partition(".")[0].replace(" ", "_"))
+    sentence = "The form was open for too long, or you signed in or out in another tab. Go back, reload the page and send it again."
+    kept = written_in(request)
+    return error_pages.answer(request, 403, title="Please send it again", sentence=sentence, kept=kept)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 400."""
+    return error_pages.answer(request, 400)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 404, the same for missing and for somebody else's; what was written to it comes back."""
-    return render(request, "404.html", {"kept": written_in(request)}, status=404)
+    return error_pages.answer(request, 404, kept=written_in(request))
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 403; what was written comes back."""
-    return render(request, "403.html", {"kept": written_in(request)}, status=403)
+    refused("permission.refused")
+    return error_pages.answer(request, 403, kept=written_in(request))

@@ -3,29 +3,92 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.contrib.auth.signals import user_logged_in
 from django.core.cache import cache
 from django.core.files.storage import default_storage
+from django.db import connection, transaction
+from django.http import HttpRequest
 from django.test import Client
+from pytest_django.plugin import DjangoDbBlocker
 
 from accounts.access import Member
 from accounts.models import User
-from tests import factories
+from accounts.signing_in import SECOND_FACTOR
+from tests import append_only, factories
 from tests.factories import World
+from tests.services.s3_server import S3Server, s3
+
+__all__ = ["s3"]
+
+
+@contextmanager
+def files_in(folder: Path) -> Iterator[None]:
+    """Have Django keep files in a folder inside the block."""
+
+    def put(location: str | None) -> None:
+        default_storage._location = location  # type: ignore[attr-defined]  # where a storage on disk keeps it
+        for name in ("base_location", "location"):
+            default_storage.__dict__.pop(name, None)
+            getattr(default_storage, "_wrapped", default_storage).__dict__.pop(name, None)
+
+    before = getattr(default_storage, "_location", None)
+    put(str(folder))
+    try:
+        yield
+    finally:
+        put(before)
 
 
 @pytest.fixture(autouse=True)
-def fresh_cache_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def fresh_cache_and_files(tmp_path: Path) -> Iterator[None]:
     """Every test starts with an empty cache and an empty folder for files."""
     cache.clear()
-    monkeypatch.setattr(default_storage, "_location", str(tmp_path / "media"), raising=False)
-    for name in ("base_location", "location"):
-        default_storage.__dict__.pop(name, None)
-        getattr(default_storage, "_wrapped", default_storage).__dict__.pop(name, None)
-    yield
+    with files_in(tmp_path / "media"):
+        yield
     cache.clear()
+
+
+@pytest.fixture(scope="module")
+def kept(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """A transaction, and a folder for files, around all tests of a module that ask for it.
+
+    What fixtures of the module make in it is there for each of its tests, whose own changes are taken back after each.
+    Nothing of it is there for tests that commit: they can't share a module with these.
+    """
+    folder = tmp_path_factory.mktemp("kept") / "media"
+    with django_db_blocker.unblock(), files_in(folder), transaction.atomic():
+        with connection.cursor() as cursor:
+            # Tests that don't ask for the database may take their time in between.
+            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        yield folder
+        transaction.set_rollback(True)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """The test database, which tests may empty."""
+    with django_db_blocker.unblock():
+        append_only.let_be_emptied()
+
+
+def _proved_twice(request: HttpRequest, user: User, **kwargs: object) -> None:
+    if "REQUEST_METHOD" not in request.META:
+        request.session[SECOND_FACTOR] = str(user.pk)
+
+
+@pytest.fixture(autouse=True)
+def no_second_step() -> Iterator[None]:
+    """`force_login` skips how people prove who they are: the second step, too. (Its request has no headers.)"""
+    user_logged_in.connect(_proved_twice)
+    yield
+    user_logged_in.disconnect(_proved_twice)
 
 
 @pytest.fixture
@@ -37,13 +100,7 @@ def world(db: None) -> World:
 @pytest.fixture
 def signed_in() -> Callable[[User], Client]:
     """Return a client signed in as somebody."""
-
-    def sign_in(user: User) -> Client:
-        client = Client()
-        client.force_login(user)
-        return client
-
-    return sign_in
+    return factories.browser
 
 
 @pytest.fixture
@@ -78,6 +135,19 @@ def redis_server() -> str:
     return needed("redis-server")
 
 
+@pytest.fixture
+def bucket(s3: "S3Server", monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """An empty bucket, in which Django keeps files for the length of a test."""
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+    with s3.settings():
+        yield s3
+    client = s3.client()
+    listed = client.list_object_versions(Bucket=s3.bucket)
+    for found in (*listed.get("Versions", []), *listed.get("DeleteMarkers", [])):
+        client.delete_object(Bucket=s3.bucket, Key=found["Key"], VersionId=found["VersionId"])
+
+
 def needed(*programs: str) -> str:
     found = next((path for path in map(shutil.which, programs) if path), None)
     if found is None:
@@ -86,3 +156,9 @@ def needed(*programs: str) -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return found
+
+
+@pytest.fixture
+def loopback(settings: Any) -> None:
+    """Let this server call services on this machine: those that a test starts."""
+    settings.EGRESS_ALLOWED_HOSTS = ["127.0.0.1", "localhost"]

@@ -1,15 +1,36 @@
 """Make rows for tests, through the same actions people use."""
 
+import io
+import time
 import uuid
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from allauth.account.models import EmailAddress
 from django.contrib.auth.hashers import make_password
-from django.core.files.base import ContentFile
+from django.test import Client
+from django.utils import timezone
+from PIL import Image
 
+from accounts import actions as account_actions
 from accounts.access import Member
-from accounts.models import Course, CourseStatus, Enrollment, EnrollmentStatus, Institution, Role, User
+from accounts.middleware import GLASS_KEY
+from accounts.models import (
+    EXPORT_LIFE,
+    Course,
+    CourseStatus,
+    DataExport,
+    Enrollment,
+    EnrollmentStatus,
+    Institution,
+    Invitation,
+    Purpose,
+    Role,
+    RosterImport,
+    Upload,
+    User,
+)
 from ai_answers import actions as ai_actions
 from ai_answers.models import Answer, Material, MaterialFormat, MaterialImport, MaterialKind, MaterialVersion
 from forum import actions
@@ -56,37 +77,83 @@ def hashed_password() -> str:
     return make_password(PASSWORD)
 
 
-def make_user(institution: Institution, name: str, **fields: Any) -> User:
+def new_user(institution: Institution, name: str, **fields: Any) -> User:
     defaults = {"display_name": f"{name.title()} Surname-{name}", "password": hashed_password()}
-    return User.objects.create(institution=institution, email=f"{name}@example.edu", **(defaults | fields))
+    return User(institution=institution, email=f"{name}@example.edu", **(defaults | fields))
+
+
+def verified_address(user: User) -> EmailAddress:
+    return EmailAddress(user=user, email=user.email, verified=True, primary=True)
+
+
+def make_user(institution: Institution, name: str, **fields: Any) -> User:
+    user = new_user(institution, name, **fields)
+    user.save(force_insert=True)
+    verified_address(user).save(force_insert=True)
+    return user
+
+
+def new_course(institution: Institution, slug: str, **fields: Any) -> Course:
+    defaults = {"code": slug.upper(), "name": f"Course {slug}", "term": "Autumn 2026"}
+    return Course(institution=institution, slug=slug, **(defaults | fields))
 
 
 def make_course(institution: Institution, slug: str, **fields: Any) -> Course:
-    defaults = {"code": slug.upper(), "name": f"Course {slug}", "term": "Autumn 2026"}
-    return Course.objects.create(institution=institution, slug=slug, **(defaults | fields))
+    course = new_course(institution, slug, **fields)
+    course.save(force_insert=True)
+    return course
+
+
+def new_enrollment(user: User, course: Course, role: Role = Role.STUDENT, **fields: Any) -> Enrollment:
+    return Enrollment(institution=course.institution, user=user, course=course, role=role, **fields)
 
 
 def enroll(user: User, course: Course, role: Role = Role.STUDENT, **fields: Any) -> Enrollment:
-    return Enrollment.objects.create(institution=course.institution, user=user, course=course, role=role, **fields)
+    enrollment = new_enrollment(user, course, role, **fields)
+    enrollment.save(force_insert=True)
+    return enrollment
 
 
 def make_world() -> World:
-    """ada teaches, tim assists, sam and noor study, pat studies another course, dana has dropped, carl has completed, eve is elsewhere."""
-    home = Institution.objects.create(name="Home University", slug="home")
-    away = Institution.objects.create(name="Away College", slug="away")
-    people = {name: make_user(home, name) for name in ("ada", "tim", "sam", "noor", "pat", "dana", "carl")}
-    people["eve"] = make_user(away, "eve")
-    course, other = make_course(home, "cs-101"), make_course(home, "math-221")
-    foreign = make_course(away, "cs-101")
-    enroll(people["ada"], course, Role.INSTRUCTOR)
-    enroll(people["tim"], course, Role.TA)
-    for name in ("sam", "noor"):
-        enroll(people[name], course)
-    enroll(people["dana"], course, status=EnrollmentStatus.DROPPED)
-    enroll(people["carl"], course, status=EnrollmentStatus.COMPLETED)
-    enroll(people["pat"], other, Role.INSTRUCTOR)
-    enroll(people["eve"], foreign, Role.INSTRUCTOR)
+    """ada teaches, tim assists, sam and noor study, pat studies another course, dana has dropped, carl has completed, eve is elsewhere.
+
+    Most tests begin here, so it takes one statement per table.
+    """
+    home, away = Institution.objects.bulk_create(
+        [Institution(name="Home University", slug="home"), Institution(name="Away College", slug="away")]
+    )
+    people = {name: new_user(home, name) for name in ("ada", "tim", "sam", "noor", "pat", "dana", "carl")}
+    people["eve"] = new_user(away, "eve")
+    User.objects.bulk_create(people.values())
+    EmailAddress.objects.bulk_create([verified_address(user) for user in people.values()])
+    course, other, foreign = Course.objects.bulk_create(
+        [new_course(home, "cs-101"), new_course(home, "math-221"), new_course(away, "cs-101")]
+    )
+    Enrollment.objects.bulk_create(
+        [
+            new_enrollment(people["ada"], course, Role.INSTRUCTOR),
+            new_enrollment(people["tim"], course, Role.TA),
+            *(new_enrollment(people[name], course) for name in ("sam", "noor")),
+            new_enrollment(people["dana"], course, status=EnrollmentStatus.DROPPED),
+            new_enrollment(people["carl"], course, status=EnrollmentStatus.COMPLETED),
+            new_enrollment(people["pat"], other, Role.INSTRUCTOR),
+            new_enrollment(people["eve"], foreign, Role.INSTRUCTOR),
+        ]
+    )
     return World(home, away, course, other, foreign, people)
+
+
+def browser(user: User, into: Institution | None = None) -> Client:
+    """A client signed in as somebody; an operator has entered an institution, the one that was made first if none is named."""
+    client = Client()
+    client.force_login(user)
+    if user.is_superuser:
+        institution = into or Institution.objects.order_by("created_at").first()
+        assert institution is not None
+        session = client.session
+        session[GLASS_KEY] = {"institution": str(institution.pk), "name": institution.name, "until": time.time() + 3600}
+        session.save()
+    return client
 
 
 def make_tag(course: Course, slug: str = "homework") -> Tag:
@@ -113,16 +180,47 @@ def make_material(
     return ai_actions.import_material(by=by, title=title, kind=MaterialKind.LECTURE, format=format, text=text)
 
 
+def sent_file(
+    by: Member, name: str = "notes.txt", data: bytes = b"Some notes.", purpose: Purpose = Purpose.ATTACHMENT
+) -> Upload:
+    """A file that has arrived and waits to be checked."""
+    member = None if purpose == Purpose.AVATAR else by
+    started = account_actions.start_upload(by=by.user, purpose=purpose, name=name, size=len(data), member=member)
+    return account_actions.receive_upload(by=by.user, upload=started.upload, file=io.BytesIO(data))
+
+
+def checked_file(
+    by: Member, name: str = "notes.txt", data: bytes = b"Some notes.", purpose: Purpose = Purpose.ATTACHMENT
+) -> Upload:
+    """A file that was looked into: released, or refused."""
+    upload = sent_file(by, name, data, purpose)
+    account_actions.check_upload(upload.pk)
+    upload.refresh_from_db()
+    return upload
+
+
+def picture(format: str = "PNG", size: tuple[int, int] = (300, 200), color: str = "green", **options: Any) -> bytes:
+    """The bytes of a picture of one colour."""
+    buffer = io.BytesIO()
+    Image.new("RGB", size, color).save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def make_roster_import(by: Member, text: str = "email,name\nlena@example.edu,Lena L", **options: Any) -> RosterImport:
+    """A roster file that waits to be applied."""
+    return account_actions.start_roster_import(by=by, files=[("people.csv", text.encode())], **options)
+
+
+def make_invitation(by: Member, email: str = "lena@example.edu", **fields: Any) -> Invitation:
+    (invitation,) = account_actions.invite_people(by=by, wishes=[account_actions.Wish(email, **fields)])
+    return invitation
+
+
 def make_import(by: Member, version: MaterialVersion | None = None, **fields: Any) -> MaterialImport:
     """A file as staff upload it; with `version`, the one that was read from it."""
-    content = ContentFile(fields.pop("data", LECTURE.encode()), name="lecture.md")
-    values = {
-        "title": "Uploaded",
-        "kind": MaterialKind.LECTURE,
-        "format": MaterialFormat.MARKDOWN,
-        "name": "lecture.md",
-    }
-    started = ai_actions.start_import(by=by, file=content, **(values | fields))
+    file = checked_file(by, "lecture.md", fields.pop("data", LECTURE.encode()), Purpose.MATERIAL)
+    values = {"title": "Uploaded", "kind": MaterialKind.LECTURE, "format": MaterialFormat.MARKDOWN}
+    started = ai_actions.start_import(by=by, upload=file.pk, **(values | fields))
     if version is not None:
         MaterialImport.objects.filter(pk=started.pk).update(version=version, material=version.material, state="ready")
     return started
@@ -145,6 +243,17 @@ def put_answer(thread: Thread, status: str, **fields: Any) -> Answer:
     if status == "withdrawn":
         fields.setdefault("withdrawal_reason", "staff")
     return Answer.objects.create(institution_id=thread.institution_id, thread=thread, status=status, **fields)
+
+
+def make_data_export(person: User) -> DataExport:
+    """A copy of somebody's data that is ready; what is in it is tested where it is built."""
+    now = timezone.now()
+    upload = account_actions.store_export(
+        by=person, course=None, name="data.zip", content_type="application/zip", data=b"A copy."
+    )
+    return DataExport.objects.create(
+        institution_id=person.institution_id, user=person, state="ready", upload=upload, finished_at=now, expires_at=now + EXPORT_LIFE
+    )  # fmt: skip
 
 
 def archive(course: Course) -> None:

@@ -49,12 +49,17 @@ def running_worker(**changes: str) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes], *, seconds: float = 10) -> None:
+    """Ask a process to end; kill one that doesn't in time."""
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def wait_for(true: Callable[[], object], *, seconds: float = 20, what: str = "") -> None:

@@ -10,7 +10,8 @@ from django.db import transaction
 from accounts.access import Member, Refused, require_set_up, require_staff
 from accounts.actions.auditing import audit
 from accounts.actions.courses import lock_course
-from accounts.models import Enrollment, EnrollmentStatus, Role, User
+from accounts.actions.invitations import Wish, close_invitations, invite_people
+from accounts.models import Enrollment, EnrollmentStatus, Invitation, Role, User
 
 MAX_AT_ONCE = 500
 
@@ -22,7 +23,9 @@ class Enrolled:
     added: list[User] = field(default_factory=list)
     returned: list[User] = field(default_factory=list)
     already: list[User] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
+    invited: list[str] = field(default_factory=list)
+    # Invited before, and their link still works.
+    waiting: list[str] = field(default_factory=list)
 
 
 @transaction.atomic
@@ -61,6 +64,8 @@ def change_enrollments(
         row.save(update_fields=list(new))
         audit("enrollment.changed", row, by=by.user, course=course, fields=sorted(new), **_codes(new))
         changed.append(row)
+    if status == EnrollmentStatus.DROPPED:
+        close_invitations(course, [row.user.email for row in changed], by=by.user)
     # The role of `by` was read before the lock: two instructors may be demoting each other.
     if not Enrollment.objects.staff().filter(course=course, user=by.user, role=by.role).exists():
         raise PermissionDenied
@@ -75,7 +80,7 @@ def _codes(new: dict[str, str]) -> dict[str, str]:
 def enroll_people(*, by: Member, emails: Collection[str], role: Role = Role.STUDENT, section: str = "") -> Enrolled:
     """Enroll those of the institution's people who have these addresses; return what became of each.
 
-    An address that belongs to nobody here is `unknown`, whether or not it belongs to somebody elsewhere. Who had
+    An address that belongs to nobody here is invited, whether or not it belongs to somebody elsewhere. Who had
     dropped the course is back in it; who is in it already stays as they are.
     """
     require_set_up(by, "people")
@@ -84,7 +89,13 @@ def enroll_people(*, by: Member, emails: Collection[str], role: Role = Role.STUD
     course = lock_course(by)
     people = {user.email: user for user in User.objects.filter(institution=course.institution_id, email__in=emails)}
     there = {row.user_id: row for row in Enrollment.objects.of_course(by).filter(user__in=people.values())}
-    done = Enrolled(unknown=[email for email in emails if email not in people])
+    done = Enrolled()
+    unknown = [email for email in emails if email not in people]
+    asked = {row.email for row in Invitation.objects.of_course(by).pending().filter(email__in=unknown) if row.is_open}
+    for email in unknown:
+        (done.waiting if email in asked else done.invited).append(email)
+    invite_people(by=by, wishes=[Wish(email, role, section) for email in done.invited])
+    close_invitations(course, list(people), by=by.user)
     for user in people.values():
         row = there.get(user.pk)
         if row is None:

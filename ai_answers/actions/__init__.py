@@ -19,6 +19,7 @@ from ai_answers.actions.confidence import MIN_EACH, MIN_JUDGED, calibration_for,
 from ai_answers.actions.consent import set_consent
 from ai_answers.actions.conversing import (
     REPLY_TASK,
+    AskedTooOften,
     ask,
     delete_conversation,
     fail_reply,
@@ -30,11 +31,19 @@ from ai_answers.actions.conversing import (
 )
 from ai_answers.actions.evaluating import keep_as_case
 from ai_answers.actions.feedback import ask_person, give_feedback
-from ai_answers.actions.imports import IMPORT_TASK, dismiss_import, fail_import, read_import, retry_import, start_import
+from ai_answers.actions.imports import (
+    IMPORT_TASK,
+    dismiss_import,
+    fail_import,
+    go_on_with_import,
+    read_import,
+    retry_import,
+    start_import,
+)
 from ai_answers.actions.indexing import INDEX_TASK, index_missing, index_version
 from ai_answers.actions.materials import delete_material, import_material, restore_material
 from ai_answers.actions.policy import set_course_ai
-from ai_answers.actions.previewing import accept_preview, forget_previews, start_preview
+from ai_answers.actions.previewing import accept_preview, start_preview
 from ai_answers.actions.rechecking import (
     RECHECK_TASK,
     REWRITE_TASK,
@@ -87,6 +96,7 @@ __all__ = [
     "REVIEW_ACTS",
     "REWRITE_TASK",
     "SUMMARY_TASK",
+    "AskedTooOften",
     "BudgetExceeded",
     "accept_preview",
     "ask",
@@ -107,9 +117,9 @@ __all__ = [
     "fail_import",
     "fail_reply",
     "fail_summary",
-    "forget_previews",
     "generate_answer",
     "give_feedback",
+    "go_on_with_import",
     "import_material",
     "index_missing",
     "index_version",

@@ -8,7 +8,6 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Case, UUIDField, Value, When
 from django.utils import timezone
-from procrastinate.contrib.django import app
 
 from accounts.access import Member, Refused
 from accounts.actions import audit
@@ -19,6 +18,7 @@ from ai_answers.actions.confidence import calibration_for, probability_of
 from ai_answers.citations import Composition, check_claims
 from ai_answers.engines import Abstention, Engine, ExtractiveEngine, Request, Source, Task
 from ai_answers.indexing import meaning_of
+from ai_answers.measures import count_answer
 from ai_answers.models import (
     PENDING,
     Answer,
@@ -35,11 +35,13 @@ from ai_answers.neutralising import render_neutral
 from ai_answers.search import Question, Retrieval, retrieve
 from forum.actions import enqueue_telling, refresh_status
 from forum.models import NotificationKind, Thread
-from quokkaq.lib import request_id
+from quokkaq.lib.jobs import enqueue
 
 log = logging.getLogger(__name__)
 
 GENERATE_TASK = "ai_answers.generate_answer"
+# Somebody waits: before indexing.
+PRIORITY = 10
 _MARKER = re.compile(r"(?<!\\)\[(\d{1,2})\]")
 # Stand for the brackets of a marker while Markdown is rendered; nothing else in the text may contain them.
 _OPEN, _CLOSE = "\ue000", "\ue001"
@@ -115,9 +117,10 @@ def retry_answer(*, by: Member, answer: Answer) -> None:
 def _enqueue(answer: Answer) -> None:
     # By name: the task module stands above this one. The lock keeps two workers off one answer; ids only, as
     # arguments are shown in the admin.
-    app.configure_task(GENERATE_TASK, queue="answers", lock=f"answer:{answer.pk}").defer(
-        answer_id=str(answer.pk), request_id=request_id.current()
-    )
+    enqueue(
+        GENERATE_TASK, of=answer.institution_id, queue="answers", lock=f"answer:{answer.pk}", priority=PRIORITY,
+        answer_id=str(answer.pk),
+    )  # fmt: skip
 
 
 def generate_answer(answer_id: uuid.UUID, *, engine: Engine | None = None) -> None:
@@ -168,9 +171,11 @@ def _features(retrieval: Retrieval, composition: Composition) -> dict[str, float
 
 def fail_answer(answer_id: uuid.UUID, error: BaseException) -> None:
     """Give up: show the answer as failed, with the kind of error for staff."""
-    Answer.objects.filter(pk=answer_id, status__in=PENDING).update(
+    failed = Answer.objects.filter(pk=answer_id, status__in=PENDING).update(
         status=AnswerStatus.FAILED, error_code=type(error).__name__[:80], finished_at=timezone.now()
     )
+    if failed:
+        count_answer(Answer(status=AnswerStatus.FAILED))
 
 
 def _reader(thread: Thread) -> Member:
@@ -236,6 +241,7 @@ def _finish(answer_id: uuid.UUID, engine: Engine, composition: Composition | Non
             "confidence", "features", "calibration", "finished_at", "error_code",
         ]
     )  # fmt: skip
+    count_answer(answer)
 
 
 def _status_for(policy: CourseAI, probability: float) -> AnswerStatus:

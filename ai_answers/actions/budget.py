@@ -22,6 +22,7 @@ from ai_answers.engines.limits import (
     BREAKER_REST_SECONDS,
     LEASE_SECONDS,
 )
+from ai_answers.measures import count_call
 from ai_answers.models import (
     Answer,
     CallOutcome,
@@ -38,6 +39,7 @@ from ai_answers.models import (
 ASKED_BY_HAND = (Purpose.CONVERSATION, Purpose.PREVIEW)
 # Not asked by a person.
 OF_THE_HOUSE = (Purpose.EMBEDDING, Purpose.EVALUATION)
+HOUR = timedelta(hours=1)
 LOST = "lost"
 # Ends that say nothing about whether the engine can be reached.
 _HEALTHY_ERRORS = ("garbled", "too_long")
@@ -208,7 +210,8 @@ def settle_lost_calls() -> int:
     lost = ModelCall.objects.filter(outcome=CallOutcome.RESERVED, created_at__lt=before)
     calls = list(lost.order_by("created_at")[:500])
     for call in calls:
-        settle_call(call, outcome=CallOutcome.ERROR, reason=LOST)
+        cost = settle_call(call, outcome=CallOutcome.ERROR, reason=LOST)
+        count_call(call.engine, CallOutcome.ERROR, None, cost_micros=cost)
     return len(calls)
 
 
@@ -226,7 +229,7 @@ def is_resting(engine: Engine, institution_id: UUID, now: datetime) -> bool:
     )
     settled = calls.exclude(outcome=CallOutcome.RESERVED).exclude(outcome=CallOutcome.STOPPED)
     last = list(settled.order_by("-settled_at").values_list("outcome", "reason", "settled_at")[:BREAKER_FAILURES])
-    if len(last) < BREAKER_FAILURES or not all(_is_failure(outcome, reason) for outcome, reason, _ in last):
+    if len(last) < BREAKER_FAILURES or not all(is_failure(outcome, reason) for outcome, reason, _ in last):
         return False
     opened = last[0][2]
     if opened is None or now < opened + timedelta(seconds=BREAKER_REST_SECONDS):
@@ -239,7 +242,8 @@ def next_day(now: datetime) -> datetime:
     return datetime.combine(now.astimezone(UTC).date() + timedelta(days=1), datetime.min.time(), UTC)
 
 
-def _is_failure(outcome: str, reason: str) -> bool:
+def is_failure(outcome: str, reason: str) -> bool:
+    """Tell whether a call that ended like this says that its engine can't be reached."""
     # Errors of ours are named after their class, with a capital.
     return outcome == CallOutcome.ERROR and reason[:1].islower() and reason not in _HEALTHY_ERRORS
 
@@ -251,23 +255,46 @@ def _check_breaker(engine: Engine, institution_id: UUID, now: datetime) -> None:
         raise BudgetExceeded("resting", until, "The model has failed several times in a row and is left alone for now.")
 
 
-def _check_rate(user: User, course: Course, now: datetime) -> None:
-    """Raise `BudgetExceeded` when a person has asked as often as they may in the hour that ends now."""
-    house, _ = policy_of(course)
-    most = house.asks_per_hour
+def asks_per_hour(course: Course) -> int:
+    """Return how often a person may ask within any hour; raise `BudgetExceeded` where nobody may."""
+    most = policy_of(course)[0].asks_per_hour
     if most == 0:
         raise BudgetExceeded("rate", None, "Your institution has switched off asking the AI.")
+    return most
+
+
+def next_ask(user: User, most: int, now: datetime, *, waiting: int | None = None) -> datetime | None:
+    """Return when a person may ask again who may `most` times within any hour; None: now. The one rule of how often.
+
+    The ledger says how often they have: a call counts when they asked for it by hand, or when it went outside. What failed
+    is answered by the local engine, as a call of its own.
+
+    Args:
+        waiting: so many questions are asked and not yet answered; they stand for the calls that are under way.
+    """
     asked = (
-        ModelCall.objects.filter(user=user, created_at__gt=now - timedelta(hours=1))
+        ModelCall.objects.filter(user=user, created_at__gt=now - HOUR)
         .filter(Q(purpose__in=ASKED_BY_HAND) | ~Q(engine="extractive"))
         .exclude(purpose__in=OF_THE_HOUSE)
-        # What failed is answered by the local engine, as a call of its own.
         .exclude(outcome=CallOutcome.ERROR)
     )
+    if waiting is not None:
+        asked = asked.exclude(outcome=CallOutcome.RESERVED)
     times = list(asked.order_by("-created_at").values_list("created_at", flat=True)[:most])
-    if len(times) >= most:
+    over = len(times) + (waiting or 0) - most
+    if over < 0:
+        return None
+    # So many of them have to be an hour old before there is room for one more.
+    return (times[-1 - min(over, len(times) - 1)] if times else now) + HOUR
+
+
+def _check_rate(user: User, course: Course, now: datetime) -> None:
+    """Raise `BudgetExceeded` when a person has asked as often as they may in the hour that ends now."""
+    most = asks_per_hour(course)
+    until = next_ask(user, most, now)
+    if until is not None:
         sentence = f"You have asked {most} times within an hour, which is as often as you may."
-        raise BudgetExceeded("rate", times[-1] + timedelta(hours=1), sentence)
+        raise BudgetExceeded("rate", until, sentence)
 
 
 _OVER = {

@@ -137,7 +137,7 @@ def may_disclose(user: User | None, purpose: Purpose) -> bool:
     """Tell whether what a person wrote may leave this server. An evaluation asks questions of nobody."""
     if purpose == Purpose.EVALUATION:
         return True
-    return user is not None and AIConsent.objects.filter(user=user, is_given=True).exists()
+    return user is not None and AIConsent.objects.given().filter(user=user).exists()
 
 
 class _Asked:
@@ -260,7 +260,7 @@ class _Attempt:
             duration_ms=duration_ms,
             prompt=self.engine.prompt,
         )
-        measures.count_call(self.engine.name, outcome, duration_ms / 1000, cost)
+        measures.count_call(self.engine.name, outcome, duration_ms / 1000, known, cost)
         self.call = None
 
     def _write(self, deadline: float) -> Generator[Statement | Abstention | Usage]:
@@ -294,7 +294,7 @@ class _Attempt:
         if not failure.is_temporary or self._tries >= MAX_ATTEMPTS:
             return None
         longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (self._tries - 1))
-        pause = max(failure.wait, random.uniform(0, longest))  # noqa: S311 (jitter)
+        pause = max(failure.wait, random.uniform(0, longest))  # noqa: S311 (jitter)  # nosec B311
         return pause if time.monotonic() + pause < self._started + SOFT_SECONDS else None
 
     def _again(self, failure: Failed) -> bool:

@@ -2,35 +2,32 @@
 
 import hashlib
 import uuid
-from datetime import timedelta
+from math import ceil
 
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 from django.utils.formats import date_format
-from procrastinate.contrib.django import app
 
 from accounts.access import Member, Refused
 from accounts.actions import audit
 from accounts.models import User
 from ai_answers import access
 from ai_answers.actions.answers import render_answer
+from ai_answers.actions.budget import BudgetExceeded, asks_per_hour, next_ask
 from ai_answers.actions.calls import Consultation, consult
 from ai_answers.citations import Claim, Composition, UnsupportedQuotation, check_claims
 from ai_answers.engines import Abstention, Engine, Request, Source, Task, Turn
 from ai_answers.indexing import meaning_of
 from ai_answers.models import (
     WAITED_FOR,
-    CallOutcome,
     Citation,
     Conversation,
     ConversationKind,
-    InstitutionAI,
     MaterialKind,
     Message,
     MessageState,
-    ModelCall,
     Passage,
     Purpose,
     Speaker,
@@ -39,7 +36,7 @@ from ai_answers.search import Question, Retrieval, retrieve
 from ai_answers.transcripts import is_withheld
 from forum.access import members_of
 from forum.models import Assignment, Thread
-from quokkaq.lib import request_id
+from quokkaq.lib.jobs import enqueue
 
 REPLY_TASK = "ai_answers.reply"
 # A person looks at an empty page until it is done: before answers that nobody waits for.
@@ -52,7 +49,6 @@ SHORT_FOLLOW_UP = 4
 TITLE_CHARACTERS = 200
 # What the asker typed first says what it is about; the rest of a long message is the story around it.
 QUESTION_CHARACTERS = 300
-HOUR = timedelta(hours=1)
 
 
 @transaction.atomic
@@ -110,31 +106,34 @@ def add_question(conversation: Conversation, text: str, *, key: uuid.UUID | None
     return reply
 
 
-def require_ask(by: Member, reason: str) -> None:
-    """Raise `Refused` with `reason`, or because the person has asked as often within an hour as they may.
+class AskedTooOften(Refused):
+    """The person has asked as often as they may; in so many `seconds` they may again."""
 
-    Call it with the person locked. Calls in the ledger count, so that deleting a conversation gives none back; those that
-    failed don't.
+    def __init__(self, sentence: str, seconds: int) -> None:
+        super().__init__(sentence)
+        self.seconds = seconds
+
+
+def require_ask(by: Member, reason: str) -> None:
+    """Raise `Refused` with `reason`, or `AskedTooOften`. Call it with the person locked.
+
+    Calls in the ledger count, so that deleting a conversation gives none back.
     """
     if reason:
         raise Refused(reason)
-    since = timezone.now() - HOUR
-    settled = ModelCall.objects.filter(
-        user=by.user, purpose__in=(Purpose.CONVERSATION, Purpose.PREVIEW), created_at__gt=since
-    ).exclude(outcome__in=(CallOutcome.ERROR, CallOutcome.RESERVED))
+    try:
+        most = asks_per_hour(by.course)
+    except BudgetExceeded as exceeded:
+        raise Refused(str(exceeded)) from None
+    now = timezone.now()
     waiting = Message.objects.filter(conversation__user=by.user, state__in=WAITED_FOR).count()
-    chosen = InstitutionAI.objects.filter(institution=by.course.institution_id).first() or InstitutionAI()
-    most = chosen.asks_per_hour
-    times = list(settled.order_by("created_at").values_list("created_at", flat=True))
-    if len(times) + waiting < most:
-        return
-    # So many of them have to be an hour old before there is room for one more.
-    over = len(times) + waiting - most
-    free = (times[min(over, len(times) - 1)] if times else timezone.now()) + HOUR
-    raise Refused(
-        f"You have asked {most} times within an hour, which is the limit. "
-        f"You can ask again at {date_format(timezone.localtime(free), 'H:i')}."
-    )
+    until = next_ask(by.user, most, now, waiting=waiting)
+    if until is not None:
+        raise AskedTooOften(
+            f"You have asked {most} times within an hour, which is the limit. "
+            f"You can ask again at {date_format(timezone.localtime(until), 'H:i')}.",
+            max(1, ceil((until - now).total_seconds())),
+        )
 
 
 @transaction.atomic
@@ -417,6 +416,7 @@ def _locked_reply(by: Member, message: Message) -> Message:
 
 def _enqueue(message: Message) -> None:
     # Ids only, as arguments are shown in the admin. The lock keeps two workers off one answer.
-    app.configure_task(REPLY_TASK, queue="answers", lock=f"message:{message.pk}", priority=PRIORITY).defer(
-        message_id=str(message.pk), request_id=request_id.current()
-    )
+    enqueue(
+        REPLY_TASK, of=message.institution_id, queue="answers", lock=f"message:{message.pk}", priority=PRIORITY,
+        message_id=str(message.pk),
+    )  # fmt: skip

@@ -1,62 +1,73 @@
 """A file becomes a version of a material. Every step can be cut off anywhere and done again."""
 
+import tempfile
 import uuid
 
-from django.core.files.base import File
-from django.core.files.storage import default_storage
 from django.db import transaction
 from django.utils import timezone
-from procrastinate.contrib.django import app
 
 from accounts.access import Member, Refused, require_staff, require_writer
-from accounts.actions import audit
+from accounts.actions import attach_uploads, audit, detach_uploads
+from accounts.models import Purpose, Upload
 from ai_answers.actions.materials import store_version
 from ai_answers.models import ImportState, Material, MaterialFormat, MaterialImport, MaterialKind
-from ai_answers.parsing import MAX_FILE, Parsed, Problem, Unreadable, read_file
+from ai_answers.parsing import Parsed, Problem, Unreadable, read_file
 from ai_answers.passages import cut
-from quokkaq.lib import request_id
+from quokkaq.lib.inspecting import sentence
+from quokkaq.lib.jobs import enqueue
+from quokkaq.lib.storage import store
 
 IMPORT_TASK = "ai_answers.read_import"
-FOLDER = "materials"
 _UNFINISHED = (ImportState.QUEUED, ImportState.READING)
 
 
+@transaction.atomic
 def start_import(
     *,
     by: Member,
     title: str,
     kind: MaterialKind,
     format: MaterialFormat,
-    file: File[bytes],
-    name: str,
+    upload: uuid.UUID,
     material: Material | None = None,
 ) -> MaterialImport:
-    """Put a file into the storage, under a name that says nothing, and have it read.
-
-    The file is stored first: a row without one could never be read, a file without a row harms nobody.
-    """
+    """Make a file that was sent a material as soon as it is checked. Raises `Refused` when the file can't be had."""
     require_staff(by)
     require_writer(by)
-    key = default_storage.save(f"{FOLDER}/{uuid.uuid4()}", file)
-    try:
-        with transaction.atomic():
-            started = MaterialImport.objects.create(
-                institution_id=by.course.institution_id,
-                course=by.course,
-                material=material,
-                created_by=by.user,
-                title=title,
-                kind=kind,
-                format=format,
-                storage_key=key,
-                original_name=name[-200:],
-                size=file.size,
-            )
-            _enqueue(started)
-    except BaseException:
-        default_storage.delete(key)
-        raise
+    (file,) = attach_uploads(by=by, uploads=[upload], purpose=Purpose.MATERIAL)
+    started = MaterialImport.objects.create(
+        institution_id=by.course.institution_id,
+        course=by.course,
+        material=material,
+        created_by=by.user,
+        title=title,
+        kind=kind,
+        format=format,
+        upload=file,
+        original_name=file.original_name,
+        size=file.size,
+        state=ImportState.CHECKING,
+    )
+    if file.is_clean:
+        go_on_with_import(file)
     return started
+
+
+def go_on_with_import(file: Upload) -> None:
+    """Read a file that has been checked, or say why it was refused. Call it in the transaction that says so."""
+    waiting = (
+        MaterialImport.objects.select_for_update(of=("self",)).filter(upload=file, state=ImportState.CHECKING).first()
+    )
+    if waiting is None:
+        return
+    if not file.is_clean:
+        waiting.state, waiting.problem = ImportState.FAILED, sentence(file.rejection)
+        waiting.finished_at = timezone.now()
+    else:
+        waiting.state, waiting.storage_key, waiting.size = ImportState.QUEUED, file.storage_key, file.size
+    waiting.save(update_fields=["state", "storage_key", "size", "problem", "finished_at"])
+    if file.is_clean:
+        _enqueue(waiting)
 
 
 @transaction.atomic
@@ -83,7 +94,10 @@ def dismiss_import(*, by: Member, failed: MaterialImport) -> None:
     if row is None or row.state != ImportState.FAILED:
         return
     row.delete()
-    transaction.on_commit(lambda: default_storage.delete(row.storage_key), robust=True)
+    if row.upload is not None:
+        detach_uploads([row.upload])
+    elif row.storage_key:
+        transaction.on_commit(lambda: store().delete(row.storage_key), robust=True)
 
 
 def read_import(import_id: uuid.UUID) -> None:
@@ -95,10 +109,12 @@ def read_import(import_id: uuid.UUID) -> None:
     if not waiting.update(state=ImportState.READING):
         return
     found = waiting.get()
-    with default_storage.open(found.storage_key) as file:
-        data = file.read(MAX_FILE + 1)
     try:
-        parsed = read_file(data, found.format)
+        with tempfile.TemporaryFile() as file:
+            for chunk in store().chunks(found.storage_key):
+                file.write(chunk)
+            file.seek(0)
+            parsed = read_file(file, found.format)
     except Unreadable as error:
         fail_import(import_id, error.sentence)
         return
@@ -164,6 +180,10 @@ def _place(found: MaterialImport) -> Material:
 
 
 def _enqueue(waiting: MaterialImport) -> None:
-    app.configure_task(IMPORT_TASK, queue="materials", lock=f"import:{waiting.pk}").defer(
-        import_id=str(waiting.pk), request_id=request_id.current()
+    enqueue(
+        IMPORT_TASK,
+        of=waiting.institution_id,
+        queue="materials",
+        lock=f"import:{waiting.pk}",
+        import_id=str(waiting.pk),
     )

@@ -5,12 +5,11 @@ import uuid
 from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
-from procrastinate.contrib.django import app
 
 from ai_answers.indexing import index_passages, unindexed
 from ai_answers.models import ImportState, MaterialImport, MaterialKind, MaterialVersion, Passage
-from quokkaq.lib import request_id
 from quokkaq.lib.embedding import embedder
+from quokkaq.lib.jobs import enqueue
 
 INDEX_TASK = "ai_answers.index_version"
 # Passages between two looks at the progress, and at most in one round of upkeep.
@@ -34,8 +33,8 @@ ON CONFLICT DO NOTHING
 
 def enqueue_indexing(version: MaterialVersion) -> None:
     """Have the passages of a version embedded, if the transaction commits that made it."""
-    app.configure_task(INDEX_TASK, queue="materials", lock=f"index:{version.pk}").defer(
-        version_id=str(version.pk), request_id=request_id.current()
+    enqueue(
+        INDEX_TASK, of=version.institution_id, queue="materials", lock=f"index:{version.pk}", version_id=str(version.pk)
     )
 
 

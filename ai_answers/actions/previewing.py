@@ -2,11 +2,9 @@
 
 import hashlib
 import uuid
-from datetime import timedelta
 
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.utils import timezone
 
 from accounts.access import Member
 from accounts.models import User
@@ -15,8 +13,6 @@ from ai_answers.actions.conversing import add_question, require_ask
 from ai_answers.models import Conversation, ConversationKind, MaterialKind, Message, MessageState, Speaker
 from forum.actions import record_deflection
 from forum.models import Thread
-
-KEPT = timedelta(days=1)
 
 
 @transaction.atomic
@@ -67,11 +63,3 @@ def _only_thread(by: Member, reply: Message) -> Thread | None:
     if len(kinds) != 1 or kinds[0][0] != MaterialKind.THREAD:
         return None
     return Thread.objects.visible_to(by).filter(pk=kinds[0][1]).first()
-
-
-def forget_previews() -> int:
-    """Delete previews that are a day old, and return how many; whoever wrote the question has posted it or not."""
-    old = Conversation.objects.filter(kind=ConversationKind.PREVIEW, created_at__lt=timezone.now() - KEPT)
-    count = old.count()
-    old.delete()
-    return count

@@ -3,7 +3,6 @@
 import uuid
 
 from django.db import transaction
-from procrastinate.contrib.django import app
 
 from accounts.access import Refused
 from ai_answers.actions.answers import lock_answer, regenerate_answer
@@ -20,7 +19,7 @@ from ai_answers.models import (
     Passage,
     WithdrawalReason,
 )
-from quokkaq.lib import request_id
+from quokkaq.lib.jobs import enqueue
 
 RECHECK_TASK = "ai_answers.recheck_material"
 REWRITE_TASK = "ai_answers.rewrite_answer"
@@ -32,9 +31,10 @@ HINTS_PER_ROUND = 50
 
 def enqueue_recheck(*, material: Material) -> None:
     """Have every answer that quotes the material checked, if the transaction commits that changed or deleted it."""
-    app.configure_task(RECHECK_TASK, queue="answers", lock=f"recheck:{material.pk}").defer(
-        material_id=str(material.pk), request_id=request_id.current()
-    )
+    enqueue(
+        RECHECK_TASK, of=material.institution_id, queue="answers", lock=f"recheck:{material.pk}",
+        material_id=str(material.pk),
+    )  # fmt: skip
 
 
 def recheck_material(material_id: uuid.UUID) -> int:
@@ -63,9 +63,10 @@ def _recheck(answer: Answer, material: Material) -> bool:
             gone = version is None
             reason = WithdrawalReason.SOURCE_DELETED if gone else WithdrawalReason.SOURCE_CHANGED
             withdraw_locked(answer, reason, by=None)
-            app.configure_task(REWRITE_TASK, queue="answers", lock=f"answer:{answer.pk}").defer(
-                answer_id=str(answer.pk), request_id=request_id.current()
-            )
+            enqueue(
+                REWRITE_TASK, of=answer.institution_id, queue="answers", lock=f"answer:{answer.pk}",
+                answer_id=str(answer.pk),
+            )  # fmt: skip
             return True
     return False
 

@@ -14,6 +14,7 @@ from ai_answers import access
 from ai_answers.actions.answers import cited_numbers, lock_answer, regenerate_answer, render_answer
 from ai_answers.actions.evaluating import keep_as_case
 from ai_answers.citations import still_hold
+from ai_answers.measures import count_answer
 from ai_answers.models import (
     STAFF_REASONS,
     Answer,
@@ -25,6 +26,8 @@ from ai_answers.models import (
 from ai_answers.passages import split_sentences
 from forum.actions import enqueue_telling, refresh_status
 from forum.models import NotificationKind
+from quokkaq.lib.metrics.counting import count
+from quokkaq.lib.metrics.definitions import ENDORSEMENTS
 
 MAX_BULK = 100
 GONE = "A source no longer says what the answer quotes."
@@ -48,6 +51,7 @@ def set_answer_endorsement(*, by: Member, answer: Answer, on: bool) -> None:
         )
         if created:
             audit("answer.endorsed", answer, by=by.user, course=by.course)
+            count(ENDORSEMENTS)
     else:
         gone, _ = AnswerEndorsement.objects.filter(answer=answer, endorser=by.user).delete()
         if gone:
@@ -179,6 +183,7 @@ def withdraw_locked(answer: Answer, reason: WithdrawalReason, *, by: Member | No
     answer.save(update_fields=["status", "withdrawal_reason", "withdrawn_by", "withdrawn_at"])
     actor = by.user if by else None
     audit("answer.withdrawn", answer, by=actor, course=answer.thread.course, reason=str(reason))
+    count_answer(answer)
     refresh_status(answer.thread)
     if was_shown:
         enqueue_telling(NotificationKind.AI_WITHDRAWN, thread=answer.thread, actor=actor)

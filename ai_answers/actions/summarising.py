@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.utils import timezone
-from procrastinate.contrib.django import app
 
 from accounts.access import Member, Refused
 from accounts.models import Role, User
@@ -22,7 +21,7 @@ from ai_answers.engines import Abstention, Engine, Request, Source, Statement, T
 from ai_answers.models import AIConsent, AnswerMode, Purpose, SummaryPoint, SummaryState, ThreadSummary
 from ai_answers.search import Question
 from forum.models import Post, Thread
-from quokkaq.lib import request_id
+from quokkaq.lib.jobs import enqueue
 
 SUMMARY_TASK = "ai_answers.summarise"
 PENDING_STATES = (SummaryState.QUEUED, SummaryState.WRITING)
@@ -85,9 +84,10 @@ def request_summary(*, by: Member, thread: Thread) -> ThreadSummary:
     summary.error_code = ""
     summary.created_at = timezone.now()
     summary.save(update_fields=["state", "error_code", "created_at"])
-    app.configure_task(SUMMARY_TASK, queue="answers", lock=f"summary:{summary.pk}").defer(
-        summary_id=str(summary.pk), user_id=str(by.user.pk), request_id=request_id.current()
-    )
+    enqueue(
+        SUMMARY_TASK, of=summary.institution_id, queue="answers", lock=f"summary:{summary.pk}",
+        summary_id=str(summary.pk), user_id=str(by.user.pk),
+    )  # fmt: skip
     return summary
 
 
@@ -137,7 +137,7 @@ def _person(user_id: uuid.UUID, thread: Thread, texts: Sequence[Text]) -> User |
     For nobody, nothing leaves it: the local engine sums up.
     """
     authors = {thread.author_id, user_id, *(text.post.author_id for text in texts if text.post)}
-    agreed = AIConsent.objects.filter(user__in=authors - {None}, is_given=True).count()
+    agreed = AIConsent.objects.given().filter(user__in=authors - {None}).count()
     asked_by = User.objects.filter(pk=user_id, institution=thread.institution_id).first()
     return asked_by if agreed == len(authors) else None
 

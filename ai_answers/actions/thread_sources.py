@@ -5,14 +5,13 @@ import uuid
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
-from procrastinate.contrib.django import app
 
 from ai_answers.actions.materials import store_version
 from ai_answers.actions.rechecking import enqueue_recheck
 from ai_answers.models import Material, MaterialFormat, MaterialKind
 from ai_answers.passages import normalise, split_passages
 from forum.models import Moderation, Post, Thread, Visibility
-from quokkaq.lib import request_id
+from quokkaq.lib.jobs import enqueue
 
 REFRESH_TASK = "ai_answers.refresh_thread_source"
 UPKEEP_ROUND = 100
@@ -102,6 +101,4 @@ def _take_away(material: Material) -> None:
 
 
 def _enqueue(thread_id: uuid.UUID, *, lock: str) -> None:
-    app.configure_task(REFRESH_TASK, queue="materials", lock=lock).defer(
-        thread_id=str(thread_id), request_id=request_id.current()
-    )
+    enqueue(REFRESH_TASK, of=None, queue="materials", lock=lock, thread_id=str(thread_id))

@@ -22,9 +22,9 @@ MAX_SENTENCE = 700
 # A sentence is judged by the question's words in it, by its meaning, and by the passage around it: one that shares words
 # by chance stands in a passage that doesn't fit.
 LEXICAL_SHARE = 0.5
-PASSAGE_WEIGHT = 0.5
+PASSAGE_WEIGHT = 1.0
 # A further quotation must be nearly as good as the first, or the answer gets longer and worse.
-MIN_RELATIVE_SCORE = 0.6
+MIN_RELATIVE_SCORE = 0.75
 # A hint names so many places to read.
 MAX_HINTS = 3
 # A summary has at most so many points, and reads at most so many sentences: each is compared with each.

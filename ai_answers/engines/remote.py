@@ -17,6 +17,7 @@ from ai_answers.engines.base import Abstention, Request, Statement, Unavailable,
 from ai_answers.engines.limits import CONNECT_SECONDS, MAX_RESPONSE_BYTES, REQUEST_SECONDS
 from ai_answers.engines.lines import LineReader
 from ai_answers.engines.prompting import Prompt
+from quokkaq.lib import egress
 
 
 class Failed(Unavailable):
@@ -135,9 +136,14 @@ class RemoteEngine(ABC):
         def bound(response: httpx2.Response) -> None:
             response.stream = _Bounded(response.stream, deadline)
 
-        timeout = httpx2.Timeout(min(REQUEST_SECONDS, left), connect=min(CONNECT_SECONDS, left))
-        # A redirect would carry the key to another host.
-        with httpx2.Client(timeout=timeout, follow_redirects=False, event_hooks={"response": [bound]}) as client:
+        with egress.client(
+            base_url=self._connection.base_url,
+            seconds=left,
+            connect_seconds=CONNECT_SECONDS,
+            read_seconds=REQUEST_SECONDS,
+            most=2 * MAX_RESPONSE_BYTES,  # `_Bounded` counts closer, and tells this from other failures
+            event_hooks={"response": [bound]},
+        ) as client:
             yield client
 
     @abstractmethod

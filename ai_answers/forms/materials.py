@@ -4,29 +4,14 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from django import forms
-from django.core.files.uploadedfile import UploadedFile
 
 from accounts.access import Member
+from accounts.models import Upload
+from accounts.uploading import Files
 from ai_answers.models import MAX_MATERIAL, ImportState, Material, MaterialFormat, MaterialImport, MaterialKind
-from ai_answers.parsing import MAX_FILE, Mismatch, sniff
-from ai_answers.parsing.sniffing import EXTENSIONS
+from ai_answers.parsing.endings import EXTENSIONS
 
-MAX_FILES = 20
 TITLE_TAKEN = "This course already has a material with this title. Add a version to it instead."
-
-
-class ManyFilesInput(forms.FileInput):
-    allow_multiple_selected = True
-
-
-class ManyFilesField(forms.FileField):
-    """Any number of files; cleans to a list."""
-
-    widget = ManyFilesInput
-
-    def clean(self, data: Any, initial: Any = None) -> list[UploadedFile[bytes]]:
-        files = data if isinstance(data, (list, tuple)) else [data]
-        return [super(ManyFilesField, self).clean(file) for file in files if file]
 
 
 class MaterialForm(forms.Form):
@@ -39,12 +24,6 @@ class MaterialForm(forms.Form):
         label="Kind",
         choices=[choice for choice in MaterialKind.choices if choice[0] != MaterialKind.THREAD],
         initial=MaterialKind.LECTURE,
-    )
-    file = ManyFilesField(
-        label="Files",
-        required=False,
-        help_text=f"PDF, PowerPoint, Word, Jupyter notebook, HTML, Markdown or text, up to {MAX_FILE // 1024**2} MB each.",
-        widget=ManyFilesInput(attrs={"accept": ",".join(EXTENSIONS)}),
     )
     format = forms.ChoiceField(
         label="Format of the text",
@@ -61,45 +40,33 @@ class MaterialForm(forms.Form):
         help_text="Markdown may contain LaTeX between dollar signs.",
     )
 
-    def __init__(self, *args: Any, member: Member, material: Material | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, member: Member, files: Files, material: Material | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.member = member
+        self.sent = files
         self.material = material
         if material is not None:
             self.fields["title"].help_text = ""
             self.fields["title"].required = True
-            self.fields["file"].label = "File"
-            self.fields["file"].widget.attrs["multiple"] = False
 
-    def clean_file(self) -> list[tuple[UploadedFile[bytes], MaterialFormat]]:
-        """Return each file with its format; refuse what is too large or not what its name says."""
-        files: list[UploadedFile[bytes]] = self.cleaned_data["file"]
-        most = 1 if self.material is not None else MAX_FILES
-        if len(files) > most:
-            raise forms.ValidationError(f"These are {len(files)} files. Choose up to {most} at once.")
-        found, problems = [], []
-        for file in files:
-            name = str(file.name)
-            said = f"{name}: " if len(files) > 1 else ""
-            if (file.size or 0) > MAX_FILE:
-                problems.append(f"{said}This file is larger than {MAX_FILE // 1024**2} MB. Split it into parts.")
-                continue
-            try:
-                found.append((file, MaterialFormat(sniff(file.read(), name))))
-            except Mismatch as error:
-                problems.append(f"{said}{error}")
-            file.seek(0)
-        if problems:
-            raise forms.ValidationError(problems)
-        return found
+    def uploads(self) -> list[tuple[Upload, MaterialFormat]]:
+        """Return each file that was sent, with its format by its name: the check sees to it that it is one."""
+        return [
+            (upload, MaterialFormat(EXTENSIONS[PurePosixPath(upload.original_name).suffix.lower()]))
+            for upload in self.sent.uploads
+        ]
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         data["format"] = data.get("format") or MaterialFormat.MARKDOWN
-        if "file" in self.errors:
+        if self.material is not None and len(self.sent.uploads) > 1:
+            self.add_error(None, f"These are {len(self.sent.uploads)} files. A version is one: remove the others.")
+        if uploads := self.sent.uploads:
+            self._check_titles([self.title_of(upload, len(uploads)) for upload in uploads])
             return data
-        if files := data.get("file"):
-            self._check_titles([self.title_of(file, len(files)) for file, _ in files])
+        if self.sent.problems:
             return data
         text = data.get("text") or ""
         if not data.get("title") and "title" not in self.errors:
@@ -115,17 +82,17 @@ class MaterialForm(forms.Form):
         data["text"] = text
         return data
 
-    def title_of(self, file: UploadedFile[bytes], count: int) -> str:
+    def title_of(self, upload: Upload, count: int) -> str:
         """Return what a file's material is called: as typed, or after the file when that is empty or there are several."""
         typed = str(self.cleaned_data.get("title") or "")
-        stem = " ".join(PurePosixPath(str(file.name)).stem.replace("_", " ").split())
+        stem = " ".join(PurePosixPath(upload.original_name).stem.replace("_", " ").split())
         return typed if typed and count == 1 else (stem or "Untitled")[:200]
 
     def _check_titles(self, titles: list[str]) -> None:
         """Refuse titles that are taken, also by a file still being read, or twice the same."""
         same = Material.objects.visible_to(self.member).taught().filter(title__in=titles)
         reading = MaterialImport.objects.visible_to(self.member).filter(
-            title__in=titles, material=None, state__in=(ImportState.QUEUED, ImportState.READING)
+            title__in=titles, material=None, state__in=(ImportState.CHECKING, ImportState.QUEUED, ImportState.READING)
         )
         if self.material is not None:
             same = same.exclude(pk=self.material.pk)
@@ -133,6 +100,6 @@ class MaterialForm(forms.Form):
         if len(titles) == 1 and taken:
             self.add_error("title", TITLE_TAKEN)
         elif taken:
-            self.add_error("file", f"The course has these already: {', '.join(sorted(taken))}. Add versions to them.")
+            self.add_error(None, f"The course has these already: {', '.join(sorted(taken))}. Add versions to them.")
         if len(set(titles)) < len(titles):
-            self.add_error("file", "Two of these files have the same name. Rename one of them.")
+            self.add_error(None, "Two of these files have the same name. Rename one of them.")

@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pgvector.django import HalfVectorField
 
-from accounts.models import Course, Tenanted, User, one_of
+from accounts.models import Course, Tenanted, Upload, User, one_of
 from ai_answers.querysets import (
     MaterialImportQuerySet,
     MaterialQuerySet,
@@ -117,6 +117,7 @@ class MaterialVersion(Tenanted):
 
 
 class ImportState(models.TextChoices):
+    CHECKING = "checking", "Checking the file"
     QUEUED = "queued", "Waiting"
     READING = "reading", "Reading the file"
     INDEXING = "indexing", "Indexing"
@@ -125,7 +126,7 @@ class ImportState(models.TextChoices):
 
 
 class MaterialImport(Tenanted):
-    """One file or pasted text on its way to a version of a material: read in a child process, then indexed, both as tasks.
+    """One file or pasted text on its way to a version of a material: checked, read in a child process, then indexed, both as tasks.
 
     `passages_done` of `passages_total` are indexed by meaning. `problem` says in a sentence for staff why a file can't
     be read; it never quotes it.
@@ -138,7 +139,8 @@ class MaterialImport(Tenanted):
     title = models.CharField(max_length=200)
     kind = models.CharField(max_length=12, choices=MaterialKind)
     format = models.CharField(max_length=10, choices=MaterialFormat)
-    # Where the file lies in the storage (a UUID, never its name); empty for a pasted text, and once it isn't needed.
+    upload = models.OneToOneField(Upload, models.SET_NULL, null=True, editable=False, related_name="material_import")
+    # Where the file lies in the store; empty for a pasted text, while it is being checked, and once it isn't needed.
     storage_key = models.CharField(max_length=200, blank=True, editable=False)
     original_name = models.CharField(max_length=200, blank=True, editable=False)
     size = models.PositiveBigIntegerField(default=0)
@@ -168,7 +170,7 @@ class MaterialImport(Tenanted):
 
     @property
     def is_under_way(self) -> bool:
-        return self.state in (ImportState.QUEUED, ImportState.READING, ImportState.INDEXING)
+        return self.state in (ImportState.CHECKING, ImportState.QUEUED, ImportState.READING, ImportState.INDEXING)
 
 
 def source_url(slug: str, version: MaterialVersion, start: int, end: int) -> str:

@@ -6,6 +6,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from accounts.models import Course, Institution, Tenanted, User, one_of
+from ai_answers.querysets import AIConsentQuerySet
 
 
 class AnswerMode(models.TextChoices):
@@ -79,6 +80,8 @@ class AIConsent(Tenanted):
     user = models.OneToOneField(User, models.CASCADE, related_name="ai_consent")
     is_given = models.BooleanField()
     changed_at = models.DateTimeField(default=timezone.now)
+
+    objects = AIConsentQuerySet.as_manager()
 
     class Meta:
         verbose_name = "AI consent"

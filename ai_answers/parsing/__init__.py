@@ -3,20 +3,16 @@
 Nothing here knows Django or the database: the child has neither.
 """
 
-from ai_answers.parsing.base import MAX_FILE, MAX_TEXT, NOTES, SENTENCES, Parsed, Problem, Section, Unreadable
+from ai_answers.parsing.base import MAX_TEXT, NOTES, SENTENCES, Parsed, Problem, Section, Unreadable
 from ai_answers.parsing.sandbox import read_file
-from ai_answers.parsing.sniffing import Mismatch, sniff
 
 __all__ = [
-    "MAX_FILE",
     "MAX_TEXT",
     "NOTES",
     "SENTENCES",
-    "Mismatch",
     "Parsed",
     "Problem",
     "Section",
     "Unreadable",
     "read_file",
-    "sniff",
 ]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 # Bytes of an uploaded file, and characters of what is read out of it.
-MAX_FILE = 20 * 1024 * 1024
 MAX_TEXT = 2_000_000
 MAX_SECTIONS = 50_000
 MAX_HEADING = 200

@@ -1,88 +1,34 @@
 """Read a file in a child process that may crash, run out of memory or never end, without harm to anybody else."""
 
 import json
-import os
-import selectors
-import signal
-import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ai_answers.parsing.base import MAX_SECTIONS, MAX_TEXT, Parsed, Problem, Section, Unreadable, clean
+from quokkaq.lib import sandbox
 
 CHILD = Path(__file__).with_name("child.py")
 SECONDS = 90.0
+MEMORY = 1024 * 1024 * 1024
 # The text as JSON, each character escaped at worst as a pair, and the sections.
 MAX_OUTPUT = MAX_TEXT * 12 + MAX_SECTIONS * 1300
 
 
-def read_file(data: bytes, format: str, *, seconds: float = SECONDS) -> Parsed:
+def read_file(file: IO[bytes], format: str, *, seconds: float = SECONDS) -> Parsed:
     """Return the text and sections of a file; raise `Unreadable` when there is no getting at them.
 
     Args:
-        data: the file.
+        file: one that the system knows (with a descriptor).
         format: a value of `MaterialFormat`.
         seconds: after so long the child is killed, with whatever it started.
     """
-    with tempfile.TemporaryFile() as file:
-        file.write(data)
-        file.seek(0)
-        child = subprocess.Popen(
-            [sys.executable, "-I", "-B", str(CHILD), format],
-            stdin=file,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={},
-            cwd="/",
-            start_new_session=True,
-            close_fds=True,
-        )
-        try:
-            output = _output(child, time.monotonic() + seconds)
-        finally:
-            _end(child)
-    return _parsed(output)
-
-
-def _output(child: subprocess.Popen[bytes], deadline: float) -> bytes:
-    """Return all the child says, if it says it in time and in measure."""
-    if child.stdout is None:
-        raise ValueError("the child has no output")
-    pieces: list[bytes] = []
-    length = 0
-    with selectors.DefaultSelector() as selector, child.stdout:
-        selector.register(child.stdout, selectors.EVENT_READ)
-        while True:
-            if not selector.select(max(deadline - time.monotonic(), 0)):
-                raise Unreadable(Problem.TOO_SLOW)
-            piece = os.read(child.stdout.fileno(), 1 << 16)
-            if not piece:
-                break
-            length += len(piece)
-            if length > MAX_OUTPUT:
-                raise Unreadable(Problem.CRASHED)
-            pieces.append(piece)
     try:
-        code = child.wait(max(deadline - time.monotonic(), 0.1))
-    except subprocess.TimeoutExpired:
+        output = sandbox.run(CHILD, [format], stdin=file, seconds=seconds, memory=MEMORY, output_limit=MAX_OUTPUT)
+    except sandbox.Overran:
         raise Unreadable(Problem.TOO_SLOW) from None
-    if code in (-signal.SIGXCPU, -signal.SIGKILL):
-        raise Unreadable(Problem.TOO_SLOW)
-    if code:
-        raise Unreadable(Problem.CRASHED)
-    return b"".join(pieces)
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill the child and all it started: it leads a process group of its own."""
-    try:
-        os.killpg(child.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        child.kill()
-    child.wait()
+    except sandbox.Crashed:
+        raise Unreadable(Problem.CRASHED) from None
+    return _parsed(output)
 
 
 def _parsed(output: bytes) -> Parsed:

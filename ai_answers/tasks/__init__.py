@@ -2,7 +2,7 @@
 
 from ai_answers.tasks.answers import MAX_ATTEMPTS, generate_answer
 from ai_answers.tasks.calls import settle_lost_calls
-from ai_answers.tasks.conversations import REPLY_ATTEMPTS, forget_previews, reply, summarise
+from ai_answers.tasks.conversations import REPLY_ATTEMPTS, reply, summarise
 from ai_answers.tasks.materials import (
     IMPORT_ATTEMPTS,
     index_version,
@@ -16,7 +16,6 @@ __all__ = [
     "IMPORT_ATTEMPTS",
     "MAX_ATTEMPTS",
     "REPLY_ATTEMPTS",
-    "forget_previews",
     "generate_answer",
     "index_version",
     "keep_materials_indexed",

@@ -20,6 +20,7 @@ def confidence(request: SignedInRequest, slug: str) -> HttpResponse:
     member = get_member(request.user, slug)
     require_staff(member)
     calibration = actions.calibration_for(member.course)
+    # rule: unfiltered-manager (its own course, for staff; only counted)
     judged = [good for _, good in Answer.objects.filter(thread__course=member.course).judgements()]
     bins = [Bin(*row) for row in calibration.parameters.get("reliability", [])] if calibration else []
     context = {

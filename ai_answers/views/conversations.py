@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.access import Member, Refused, SignedInRequest, get_member
+from accounts.actions import store_export
 from accounts.decorators import login_required
 from ai_answers import access, actions, exporting
 from ai_answers.forms import MessageForm
@@ -44,7 +45,7 @@ def conversations(request: SignedInRequest, slug: str) -> HttpResponse:
     """List the member's conversations in the course, and begin one."""
     member = get_member(request.user, slug)
     form = MessageForm(request.POST or None, initial={"form_key": uuid.uuid4()})
-    status = 200
+    status, wait = 200, 0
     if request.method == "POST":
         status = 422
         if form.is_valid():
@@ -53,8 +54,15 @@ def conversations(request: SignedInRequest, slug: str) -> HttpResponse:
                 return redirect("ai_answers:conversation", slug=slug, conversation_id=begun.pk)
             except Refused as refusal:
                 form.add_error(None, f"{refusal} What you wrote is still below.")
-                status = 409
-    return _listing(request, member, form, status)
+                status = 429 if isinstance(refusal, actions.AskedTooOften) else 409
+                wait = getattr(refusal, "seconds", 0)
+    return _told_to_wait(_listing(request, member, form, status), wait)
+
+
+def _told_to_wait(response: HttpResponse, seconds: int) -> HttpResponse:
+    if seconds:
+        response["Retry-After"] = str(seconds)
+    return response
 
 
 def _listing(request: SignedInRequest, member: Member, form: MessageForm, status: int) -> HttpResponse:
@@ -85,7 +93,7 @@ def conversation(request: SignedInRequest, slug: str, conversation_id: uuid.UUID
     member = get_member(request.user, slug)
     found = access.get_conversation(member, conversation_id)
     form = MessageForm(request.POST or None, initial={"form_key": uuid.uuid4()})
-    status = 200
+    status, wait = 200, 0
     if request.method == "POST":
         status = 422
         if form.is_valid():
@@ -94,7 +102,8 @@ def conversation(request: SignedInRequest, slug: str, conversation_id: uuid.UUID
                 return redirect(_address(member, reply))
             except Refused as refusal:
                 form.add_error(None, f"{refusal} What you wrote is still below.")
-                status = 409
+                status = 429 if isinstance(refusal, actions.AskedTooOften) else 409
+                wait = getattr(refusal, "seconds", 0)
     said = shown(member, access.messages_of(member, found))
     context = {
         "member": member,
@@ -107,7 +116,7 @@ def conversation(request: SignedInRequest, slug: str, conversation_id: uuid.UUID
         "closed": access.why_no_conversation(member, access.policy_of(member.course)),
         "section": "ai",
     } | consent_context(member, request.path)
-    return render(request, "ai_answers/conversation.html", context, status=status)
+    return _told_to_wait(render(request, "ai_answers/conversation.html", context, status=status), wait)
 
 
 @login_required
@@ -180,16 +189,20 @@ def delete_conversation(request: SignedInRequest, slug: str, conversation_id: uu
 
 
 @login_required
-@require_safe
+@require_POST
 def export_conversation(request: SignedInRequest, slug: str, conversation_id: uuid.UUID, kind: str) -> HttpResponse:
-    """Download a conversation with its quotations and where they come from."""
+    """Make a file of a conversation with its quotations and where they come from, and hand it out; it is kept a week."""
     member = get_member(request.user, slug)
     found = access.get_conversation(member, conversation_id)
     found.thread = access.shared_as(member, found)
     response = exporting.export(kind, found, shown(member, access.messages_of(member, found)))
     if response is None:
         raise Http404
-    return response
+    file = store_export(
+        by=request.user, course=member.course, name=exporting.file_name(kind, found),
+        content_type=response["Content-Type"].partition(";")[0], data=response.content,
+    )  # fmt: skip
+    return redirect("accounts:file", upload_id=file.pk)
 
 
 def conversation_as_thread(member: Member, key: str) -> dict[str, str] | None:

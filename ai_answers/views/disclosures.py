@@ -4,7 +4,6 @@ from django.contrib import messages
 from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts.access import Member, SignedInRequest
@@ -14,6 +13,7 @@ from ai_answers.actions.calls import choose_engine
 from ai_answers.engines.configured import connections
 from ai_answers.forms import ConsentForm
 from ai_answers.models import Disclosure
+from quokkaq.lib.http import safe_target
 from quokkaq.lib.keyset import BadCursor, Page, page
 
 PAGE_SIZE = 20
@@ -32,6 +32,7 @@ def disclosures(request: SignedInRequest) -> HttpResponse:
         found = _page(request, "")
     context = {
         "consent": access.find_consent(request.user),
+        "asked_before": access.decided_before(request.user),
         "rows": [(row, PROVIDERS.get(row.provider, row.provider)) for row in found.items],
         "next": found.next_cursor, "cursor": cursor, "problem": problem,
         "has_models": bool(connections()),
@@ -44,10 +45,7 @@ def disclosures(request: SignedInRequest) -> HttpResponse:
 def change_consent(request: SignedInRequest) -> HttpResponse:
     """Give consent or withdraw it, and go back to where it was asked."""
     form = ConsentForm(request.POST)
-    back = form.data.get("next", "")
-    is_ours = url_has_allowed_host_and_scheme(back, {request.get_host()}, require_https=request.is_secure())
-    if not (is_ours and back.startswith("/")):
-        back = reverse("ai:disclosures")
+    back = safe_target(request, form.data.get("next")) or reverse("ai:disclosures")
     if not form.is_valid():
         messages.error(request, "Choose whether your texts may go to a model outside this server.")
         return HttpResponseRedirect(back)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from difflib import SequenceMatcher
 
 from django.contrib import messages
+from django.db import transaction
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
@@ -15,6 +16,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from accounts.access import Member, Refused, SignedInRequest, get_member, require_staff, require_writer
 from accounts.decorators import login_required
+from accounts.models import Purpose
+from accounts.uploading import Files, take_files
 from ai_answers import access, actions
 from ai_answers.forms import MaterialForm
 from ai_answers.models import (
@@ -165,7 +168,7 @@ def material_file(request: SignedInRequest, slug: str, material_id: uuid.UUID) -
     original = access.find_original(member, version)
     if original is None:
         raise Http404
-    return serve(original.storage_key, download_as=original.original_name)
+    return serve(original.storage_key, content_type="application/octet-stream", download_as=original.original_name)
 
 
 @login_required
@@ -230,28 +233,34 @@ def add_material(request: SignedInRequest, slug: str, material_id: uuid.UUID | N
     require_writer(member)
     existing = access.get_material(member, material_id) if material_id else None
     initial = {"title": existing.title, "kind": existing.kind} if existing else None
-    form = MaterialForm(request.POST or None, request.FILES or None, member=member, material=existing, initial=initial)
-    if request.method == "POST" and form.is_valid():
-        return _add(request, member, form, existing)
-    context = {"member": member, "form": form, "material": existing, "section": "materials"}
-    return render(request, "ai_answers/material_form.html", context, status=422 if form.errors else 200)
+    files = Files(Purpose.MATERIAL, slug)
+    if request.method == "POST":
+        files = take_files(request, request.user, Purpose.MATERIAL, member)
+    form = MaterialForm(request.POST or None, files=files, member=member, material=existing, initial=initial)
+    status = 200
+    if request.method == "POST":
+        status = 422
+        if form.is_valid() and not files.problems:
+            try:
+                return _add(request, member, form, existing)
+            except Refused as refusal:
+                files.problems.append(str(refusal))
+    context = {"member": member, "form": form, "files": files, "material": existing, "section": "materials"}
+    return render(request, "ai_answers/material_form.html", context, status=status)
 
 
 def _add(request: SignedInRequest, member: Member, form: MaterialForm, existing: Material | None) -> HttpResponse:
     """Store what a valid form brought: files are read in the background, a text at once."""
     data = form.cleaned_data
     kind = MaterialKind(data["kind"])
-    for file, found in data["file"]:
-        actions.start_import(
-            by=member,
-            title=form.title_of(file, len(data["file"])),
-            kind=kind,
-            format=found,
-            file=file,
-            name=str(file.name),
-            material=existing,
-        )
-    if data["file"]:
+    uploads = form.uploads()
+    with transaction.atomic():
+        for upload, found in uploads:
+            actions.start_import(
+                by=member, title=form.title_of(upload, len(uploads)), kind=kind, format=found, upload=upload.pk,
+                material=existing,
+            )  # fmt: skip
+    if uploads:
         return redirect("ai_answers:materials", slug=member.course.slug)
     version = actions.import_material(
         by=member,

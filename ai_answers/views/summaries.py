@@ -38,7 +38,9 @@ def summary_panel(request: HttpRequest, member: Member, thread: Thread) -> str:
         return ""
     read = Q(posts__deleted_at=None, posts__moderation="shown")
     size = {"replies": Count("posts", filter=read), "length": Sum(Length("posts__body"), filter=read)}
+    # rule: unfiltered-manager (a subquery of a thread that is visible)
     mode = CourseAI.objects.filter(course=OuterRef("course")).values("mode")
+    # rule: unfiltered-manager (a subquery of a thread that is visible)
     known = ThreadSummary.objects.filter(thread=OuterRef("pk")).values("pk")
     facts = (
         Thread.objects.visible_to(member)

@@ -4,7 +4,7 @@ from forum.actions.assigning import assign_thread
 from forum.actions.bulk import BULK_ACTS, MAX_BULK, Act, assigning, do_to_threads, sorting, tagging
 from forum.actions.course_parts import add_tag, delete_assignment, delete_tag, rename_tag, save_assignment
 from forum.actions.deflecting import record_deflection
-from forum.actions.drafts import DRAFT_FIELDS, delete_view, discard_draft, save_draft, save_view
+from forum.actions.drafts import DRAFT_FIELDS, DRAFT_LISTS, delete_view, discard_draft, save_draft, save_view
 from forum.actions.flags import Decision, decide_flags, flag_text
 from forum.actions.following import follow, set_follow
 from forum.actions.incoming import receive_mail
@@ -15,7 +15,7 @@ from forum.actions.mailing import (
     enqueue_due_mail,
     enqueue_unsent_mail,
     fail_mail,
-    forget_old_mail,
+    institution_of_unsubscribe,
     read_unsubscribe,
     send_mail,
 )
@@ -55,6 +55,7 @@ __all__ = [
     "BULK_ACTS",
     "DEFAULTS",
     "DRAFT_FIELDS",
+    "DRAFT_LISTS",
     "MAX_BULK",
     "Act",
     "Choice",
@@ -91,10 +92,10 @@ __all__ = [
     "find_sent",
     "flag_text",
     "follow",
-    "forget_old_mail",
     "hide_text",
     "index_thread",
     "index_threads",
+    "institution_of_unsubscribe",
     "mark_all_told_read",
     "mark_read",
     "mark_told_read",

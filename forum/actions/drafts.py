@@ -8,7 +8,9 @@ from forum import access
 from forum.models import MAX_SAVED_VIEWS, Draft, Post, SavedView, Thread
 
 # What a form may keep; a field that isn't named here is not.
-DRAFT_FIELDS = ("title", "body", "kind", "visibility", "anonymity", "tags", "assignment")
+DRAFT_FIELDS = ("title", "body", "kind", "visibility", "anonymity", "tags", "assignment", "uploads")
+# Those that hold several values.
+DRAFT_LISTS = ("tags", "uploads")
 MAX_DRAFT = 50_000
 
 Fields = dict[str, str | list[str]]

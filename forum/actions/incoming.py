@@ -31,6 +31,7 @@ from forum.actions.mailing import (
 )
 from forum.actions.posts import add_reply
 from forum.models import MAX_BODY, InboundMail, InboundOutcome, Post, ReplyAddress, Thread
+from quokkaq.lib import tenancy
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,11 @@ def receive_mail(raw: bytes) -> InboundOutcome:
     if address is None:
         log.info("inbound mail ignored: no address of ours")
         return InboundOutcome.IGNORED
-    digest = _digest(message, raw)
+    with tenancy.scope(address.institution_id, address.user_id):
+        return _receive(message, address, _digest(message, raw))
+
+
+def _receive(message: EmailMessage, address: ReplyAddress, digest: str) -> InboundOutcome:
     known = InboundMail.objects.filter(user=address.user, digest=digest).first()
     if known is not None:
         return InboundOutcome(known.outcome)

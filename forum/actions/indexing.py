@@ -2,10 +2,9 @@
 
 import uuid
 
-from procrastinate.contrib.django import app
-
 from forum.models import Thread
 from forum.search import meaning
+from quokkaq.lib.jobs import enqueue
 
 INDEX_TASK = "forum.index_thread"
 # So many at once: a worker is busy for about two seconds.
@@ -14,7 +13,7 @@ BATCH = 200
 
 def enqueue_indexing(*, thread: Thread) -> None:
     """Enqueue the making of a thread's vectors, with the transaction that posts it."""
-    app.configure_task(INDEX_TASK, queue="indexing").defer(thread_id=str(thread.pk))
+    enqueue(INDEX_TASK, of=thread.institution_id, queue="indexing", thread_id=str(thread.pk))
 
 
 def index_thread(thread_id: uuid.UUID) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import formataddr
 from functools import cached_property
+from typing import Any
 
 from django.conf import settings
 from django.core import signing
@@ -25,7 +26,6 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
-from procrastinate.contrib.django import app
 from procrastinate.exceptions import AlreadyEnqueued
 
 from accounts.access import Member
@@ -38,7 +38,6 @@ from forum.models import (
     Anonymity,
     Delivery,
     FollowState,
-    InboundMail,
     Mail,
     MailState,
     Notification,
@@ -48,13 +47,15 @@ from forum.models import (
     Thread,
 )
 from forum.sentences import Told, gather
+from quokkaq.lib import tenancy
+from quokkaq.lib.jobs import enqueue
+from quokkaq.lib.mail import deliver
 
 COMPOSE_TASK = "forum.compose_mail"
 SEND_TASK = "forum.send_mail"
 REPLY_MARKER = "Reply above this line"
 # How long a mail may wait for its job before another one is made.
 UNSENT_AFTER = timedelta(minutes=1)
-KEEP_MAIL = timedelta(days=30)
 _BATCH = 1000
 _EXCERPT = 400
 # An answer to one of these belongs to whoever decided, and not into the thread.
@@ -90,7 +91,8 @@ def _enqueue(task: str, **key: uuid.UUID) -> bool:
     lock = f"{task}:{value}"
     try:
         with transaction.atomic():
-            app.configure_task(task, queue="mail", lock=lock, queueing_lock=lock).defer(**{name: str(value)})
+            arguments: dict[str, Any] = {name: str(value)}
+            enqueue(task, of=None, queue="mail", lock=lock, queueing_lock=lock, **arguments)
     except AlreadyEnqueued:
         return False
     return True
@@ -116,7 +118,8 @@ def compose_mail(notification_id: uuid.UUID) -> Mail | None:
     if not any(at <= timezone.now() for _, at in locked if at is not None):
         return None
     keys = [pk for pk, _ in locked]
-    rows = Notification.objects.visible_to(user).with_what().filter(pk__in=keys, read_at=None) if user.is_active else []
+    takes_mail = user.is_active and user.is_reachable
+    rows = Notification.objects.visible_to(user).with_what().filter(pk__in=keys, read_at=None) if takes_mail else []
     mail = _compose(user, list(rows))
     Notification.objects.filter(pk__in=keys).update(mailed_at=timezone.now())
     return mail
@@ -309,7 +312,8 @@ def find_reply_address(local_part: str) -> ReplyAddress | None:
     keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
     if not any(hmac.compare_digest(signature, _signature(key, secret)) for secret in keys):
         return None
-    return ReplyAddress.objects.select_related("user", "thread__course").filter(key=key).first()
+    with tenancy.scope(tenancy.reach("reply_address", key)):
+        return ReplyAddress.objects.select_related("user", "thread__course").filter(key=key).first()
 
 
 def _signature(key: str, secret: str) -> str:
@@ -341,7 +345,7 @@ def send_mail(mail_id: uuid.UUID) -> None:
     )  # fmt: skip
     message.attach_alternative(mail.html, "text/html")
     try:
-        message.send()
+        deliver(message)
     except Exception as error:
         if _is_final(error):
             fail_mail(mail_id, error)
@@ -351,17 +355,6 @@ def send_mail(mail_id: uuid.UUID) -> None:
     Mail.objects.filter(pk=mail_id, state=MailState.QUEUED).update(
         state=MailState.SENT, sent_at=timezone.now(), error_code=""
     )
-
-
-def forget_old_mail() -> int:
-    """Delete mails, and notes of mails that came in, once nobody looks for them any more; return how many.
-
-    A mail that came in is remembered longer than any server delivers it again.
-    """
-    long_ago = timezone.now() - KEEP_MAIL
-    gone, _ = Mail.objects.filter(created_at__lt=long_ago).exclude(state=MailState.QUEUED).delete()
-    forgotten, _ = InboundMail.objects.filter(created_at__lt=long_ago).delete()
-    return gone + forgotten
 
 
 def _is_final(error: Exception) -> bool:
@@ -411,6 +404,14 @@ def unsubscribe_url(user: User, thread: Thread, kind: NotificationKind | None, w
     """Return the link that switches mail off without signing in. It says nothing about whose it is."""
     token = _UNSUBSCRIBE.sign_object([_key_of(user, thread), kind, what])
     return absolute_url(reverse("inbox:unsubscribe", args=[token]))
+
+
+def institution_of_unsubscribe(token: str) -> uuid.UUID | None:
+    """Return where the person a link was mailed to belongs; None when it was altered."""
+    try:
+        return tenancy.reach("reply_address", _UNSUBSCRIBE.unsign_object(token)[0])
+    except (signing.BadSignature, ValueError):
+        return None
 
 
 def read_unsubscribe(token: str) -> Unsubscription | None:

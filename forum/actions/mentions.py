@@ -29,13 +29,15 @@ def people_called(thread: Thread, body: str) -> People:
     enrolled = Enrollment.objects.reading().filter(course=thread.course).select_related("user")
     if thread.visibility == Visibility.STAFF:
         enrolled = enrolled.staff()
-        if thread.author is not None and thread.anonymity != Anonymity.ALL:
-            people[thread.author.display_name.casefold()].append(thread.author)
+        author = thread.author
+        if author is not None and author.erased_at is None and thread.anonymity != Anonymity.ALL:
+            people[author.display_name.casefold()].append(author)
     for enrollment in enrolled:
         people[enrollment.user.display_name.casefold()].append(enrollment.user)
     for pseudonym in Pseudonym.objects.filter(thread=thread).select_related("user"):
         # Somebody erased hears of nothing.
-        people[pseudonym.name.casefold()] += [pseudonym.user] if pseudonym.user else []
+        owner = pseudonym.user
+        people[pseudonym.name.casefold()] += [owner] if owner is not None and owner.erased_at is None else []
     return people
 
 

@@ -9,6 +9,7 @@ from django.utils import timezone
 from accounts.access import Member
 from accounts.actions import audit
 from forum import access
+from forum.actions.attaching import set_attachments
 from forum.actions.drafts import discard_draft
 from forum.actions.mentions import note_mentions, people_called
 from forum.actions.reading import mark_read
@@ -24,6 +25,8 @@ from forum.actions.threads import (
 )
 from forum.models import Anonymity, Post, Revision, Status, Thread
 from forum.signals import answer_accepted, post_added, text_pending, thread_changed
+from quokkaq.lib.metrics.counting import count
+from quokkaq.lib.metrics.definitions import POSTS_CREATED
 
 
 @transaction.atomic
@@ -36,10 +39,11 @@ def add_reply(
     parent: Post | None = None,
     anonymity: Anonymity = Anonymity.NAMED,
     templates: Collection[uuid.UUID] = (),
+    uploads: Collection[uuid.UUID] = (),
 ) -> Post:
     """Reply to a thread, or comment under a reply. Sending the same form again returns the post of the first time.
 
-    `templates` are the response templates the text was made from; each counts one use.
+    `templates` are the response templates the text was made from; each counts one use. `uploads` are the keys of files.
 
     Raises `Refused` when the thread was locked, or the reply deleted, in the meantime.
     """
@@ -78,11 +82,13 @@ def add_reply(
     people = people_called(thread, body)
     post.set_body(body, names=people)
     post.save(force_insert=True)
+    set_attachments(by=by, writing=post, uploads=uploads)
     refresh_status(thread)
     mark_read(by=by, thread=thread, up_to=post.created_at)
     discard_draft(by=by, thread=thread, post=parent)
     if templates:
         count_use(by, templates)
+    count(POSTS_CREATED)
     if post.is_shown:
         post_added.send(sender=Post, post=post)
         note_mentions(by=by, writing=post, people=people)
@@ -92,11 +98,13 @@ def add_reply(
 
 
 @transaction.atomic
-def edit_post(*, by: Member, post: Post, body: str) -> Post:
-    """Change the text; what it said before is kept as a revision."""
+def edit_post(*, by: Member, post: Post, body: str, uploads: Collection[uuid.UUID] | None = None) -> Post:
+    """Change the text and, if given, the files (`uploads`, all of their keys); what it said before is kept as a revision."""
     post = lock_post_row(post)
     access.require(not post.thread.deleted_at)
     access.require_edit(by, post)
+    if uploads is not None and set_attachments(by=by, writing=post, uploads=uploads):
+        thread_changed.send(sender=Thread, thread=post.thread)
     if post.body == body:
         return post
     shown = editor_shown(by, post)

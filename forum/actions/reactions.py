@@ -9,6 +9,8 @@ from forum.actions.posts import lock_post_row
 from forum.actions.threads import lock_thread_row, refresh_status
 from forum.models import Endorsement, Post, SameQuestion, Thread, Vote
 from forum.signals import post_endorsed, same_question_asked, thread_changed
+from quokkaq.lib.metrics.counting import count
+from quokkaq.lib.metrics.definitions import ENDORSEMENTS, VOTES
 
 
 @transaction.atomic
@@ -18,7 +20,10 @@ def set_vote(*, by: Member, target: Thread | Post, on: bool) -> None:
     key = {"thread": target} if isinstance(target, Thread) else {"post": target}
     if on:
         vote = Vote(institution_id=target.institution_id, user=by.user, **key)
+        made = not Vote.objects.filter(user=by.user, **key).exists()
         Vote.objects.bulk_create([vote], ignore_conflicts=True)
+        if made:
+            count(VOTES)
     else:
         Vote.objects.filter(user=by.user, **key).delete()
 
@@ -51,6 +56,7 @@ def set_endorsement(*, by: Member, post: Post, on: bool) -> None:
         Endorsement.objects.bulk_create([endorsement], ignore_conflicts=True)
         if not made:
             audit("post.endorsed", post, by=by.user, course=by.course)
+            count(ENDORSEMENTS)
             post_endorsed.send(sender=Post, post=post, by=by)
     else:
         gone, _ = Endorsement.objects.filter(post=post, endorser=by.user).delete()

@@ -13,7 +13,6 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
-from procrastinate.contrib.django import app
 
 from accounts.models import Course, Enrollment, EnrollmentStatus, User
 from accounts.querysets import STAFF_ROLES
@@ -31,7 +30,7 @@ from forum.models import (
     Preference,
     Thread,
 )
-from quokkaq.lib import request_id
+from quokkaq.lib.jobs import enqueue
 
 TELL_TASK = "forum.tell"
 # Staff do these openly. Of everything else, who did it may be somebody who hides.
@@ -69,14 +68,16 @@ def enqueue_telling(
         to: the member of staff to tell, for `ASSIGNED` and, besides the asker, `AI_WITHDRAWN`.
     """
     # Ids only, and never of somebody who may hide: operators see what tasks are called with.
-    app.configure_task(TELL_TASK, queue="telling").defer(
+    enqueue(
+        TELL_TASK,
+        of=thread.institution_id,
+        queue="telling",
         kind=str(kind),
         thread_id=str(thread.pk),
         post_id=str(post.pk) if post else None,
         actor_id=str(actor.pk) if actor else None,
         to_id=str(to.pk) if to else None,
         at=timezone.now().isoformat(),
-        request_id=request_id.current(),
     )
 
 

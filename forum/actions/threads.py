@@ -12,6 +12,7 @@ from accounts.access import Member
 from accounts.actions import audit
 from accounts.models import Course
 from forum import access
+from forum.actions.attaching import set_attachments
 from forum.actions.drafts import discard_draft
 from forum.actions.mentions import note_mentions, people_called
 from forum.models import (
@@ -31,6 +32,8 @@ from forum.models import (
     Writing,
 )
 from forum.signals import text_pending, thread_changed, thread_started
+from quokkaq.lib.metrics.counting import count
+from quokkaq.lib.metrics.definitions import THREADS_CREATED
 from quokkaq.lib.uuid7 import uuid7
 
 _ANIMALS = [
@@ -92,6 +95,8 @@ class ThreadDraft:
     assignment: Assignment | None = None
     # What its text was made from (`forum.panels.register_ask_origin`); the person may have changed every word since.
     origin: str = ""
+    # Keys of files to attach. They are no part of what makes two sent forms the same: a browser may send a file twice.
+    uploads: Collection[uuid.UUID] = ()
 
     def submission_key(self, form_key: uuid.UUID) -> uuid.UUID:
         """Return the same key for the same text sent from the same form, however often and from however many tabs."""
@@ -143,6 +148,7 @@ def start_thread(*, by: Member, draft: ThreadDraft, form_key: uuid.UUID) -> Thre
         thread.pseudonym_id = uuid7()
         thread.save(force_insert=True)
         thread.pseudonym = pseudonym_for(by, thread, draft.anonymity, pseudonym_id=thread.pseudonym_id)
+    set_attachments(by=by, writing=thread, uploads=draft.uploads)
     ThreadTag.objects.bulk_create(
         ThreadTag(institution_id=course.institution_id, thread=thread, tag=tag) for tag in draft.tags
     )
@@ -151,6 +157,7 @@ def start_thread(*, by: Member, draft: ThreadDraft, form_key: uuid.UUID) -> Thre
     )
     discard_draft(by=by, thread=None, post=None)
     thread_started.send(sender=Thread, thread=thread, origin=draft.origin)
+    count(THREADS_CREATED, draft.kind)
     if thread.is_shown:
         note_mentions(by=by, writing=thread, people=people)
     else:
@@ -232,8 +239,9 @@ def edit_thread(
     body: str,
     tags: Collection[Tag],
     assignment: Assignment | None = None,
+    uploads: Collection[uuid.UUID] | None = None,
 ) -> Thread:
-    """Change title, text, tags and assignment; what it said before is kept as a revision."""
+    """Change title, text, tags, assignment and, if given, files (`uploads`, all of their keys); what it said before is kept as a revision."""
     thread = lock_thread_row(thread)
     access.require_edit(by, thread)
     shown = editor_shown(by, thread)
@@ -251,6 +259,8 @@ def edit_thread(
         thread_changed.send(sender=Thread, thread=thread)
         if thread.is_shown:
             note_mentions(by=by, writing=thread, people=people)
+    if uploads is not None and set_attachments(by=by, writing=thread, uploads=uploads):
+        thread_changed.send(sender=Thread, thread=thread)
     if thread.assignment_id != (assignment.pk if assignment else None):
         thread.assignment = assignment
         thread.save(update_fields=["assignment"])

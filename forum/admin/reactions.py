@@ -8,6 +8,7 @@ from accounts.admin import (
 )
 from forum.admin.base import OfThreadOrPostAdmin
 from forum.models import (
+    Attachment,
     Endorsement,
     Mention,
     Pseudonym,
@@ -26,6 +27,15 @@ class VoteAdmin(OfThreadOrPostAdmin[Vote]):
     list_display = ("__str__", "thread", "post", "created_at")
     list_filter = (("created_at", admin.DateFieldListFilter),)
     date_hierarchy = "created_at"
+
+
+@admin.register(Attachment)
+class AttachmentAdmin(OfThreadOrPostAdmin[Attachment]):
+    """Which files stand with which texts."""
+
+    fields = ("thread", "post", "position", "upload")
+    list_display = ("__str__", "thread", "post", "position")
+    list_filter = (("upload__created_at", admin.DateFieldListFilter),)
 
 
 @admin.register(Endorsement)

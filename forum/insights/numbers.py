@@ -269,7 +269,7 @@ def _given(answers: PostQuerySet, period: Period) -> tuple[int, int, list[Contri
     rows: Any = (
         answers.annotate(
             is_hidden=Case(When(is_named, then=Value(False)), default=Value(True)),
-            person=Case(When(is_named, then=F("author_id"))),
+            person=Case(When(is_named & Q(author__erased_at=None), then=F("author_id"))),
             name=Case(When(is_named, then=F("author__display_name"))),
         )
         .order_by()

@@ -1,6 +1,7 @@
 """Threads, posts, and what people do with them."""
 
 from forum.models.assignments import Assignment
+from forum.models.attachments import MAX_ATTACHMENTS, Attachment
 from forum.models.drafts import MAX_SAVED_VIEWS, Draft, SavedView
 from forum.models.following import Follow, FollowState
 from forum.models.mails import InboundMail, InboundOutcome, Mail, MailState, ReplyAddress
@@ -23,6 +24,7 @@ from forum.models.writing import MAX_BODY, MAX_TITLE, MIN_TITLE, Anonymity, Byli
 
 __all__ = [
     "DESPITE_MUTE",
+    "MAX_ATTACHMENTS",
     "MAX_BODY",
     "MAX_SAVED_VIEWS",
     "MAX_TITLE",
@@ -30,6 +32,7 @@ __all__ = [
     "STAFF_KINDS",
     "Anonymity",
     "Assignment",
+    "Attachment",
     "Byline",
     "Deflection",
     "Delivery",

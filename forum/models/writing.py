@@ -8,7 +8,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts.access import Member
-from accounts.models import Tenanted, User, one_of
+from accounts.models import DELETED_USER, Tenanted, User, one_of
 from forum.querysets import PseudonymQuerySet
 from quokkaq.lib.markdown import RENDERER_VERSION, References, render
 
@@ -131,12 +131,12 @@ class Writing(Tenanted):
     def byline(self, member: Member) -> Byline:
         """Return how the author is shown to `member`: the only place that decides it."""
         is_reader = self.is_by(member)
+        # Who is erased has no name any more; under a pseudonym they look as anybody who hides.
+        author = self.author if self.author is not None and self.author.erased_at is None else None
         if self.pseudonym is None:
-            if self.author is None:
-                return Byline("Deleted user")
-            return Byline(self.author.display_name, user=self.author, is_reader=is_reader)
-        if self.anonymity == Anonymity.CLASSMATES and member.is_staff and self.author is not None:
-            return Byline(
-                self.author.display_name, user=self.author, pseudonym=self.pseudonym.name, is_reader=is_reader
-            )
+            if author is None:
+                return Byline(DELETED_USER)
+            return Byline(author.display_name, user=author, is_reader=is_reader)
+        if self.anonymity == Anonymity.CLASSMATES and member.is_staff and author is not None:
+            return Byline(author.display_name, user=author, pseudonym=self.pseudonym.name, is_reader=is_reader)
         return Byline(self.pseudonym.name, pseudonym=self.pseudonym.name, is_reader=is_reader)

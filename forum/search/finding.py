@@ -272,7 +272,7 @@ def _readable(rows: SearchEntryQuerySet, member: Member, request: Request, key: 
 
 def rank_rows(place: str, request: Request, rows: QuerySet[M], column: str) -> list[Hit]:
     """Rank rows of another source that fit `request.whole_words` by their `tsvector` column; keys are theirs."""
-    rank = RawSQL(f"ts_rank({column}, %s::tsquery, 1)", [request.whole_words], output_field=FloatField())  # noqa: S611 (ours)
+    rank = RawSQL(f"ts_rank({column}, %s::tsquery, 1)", [request.whole_words], output_field=FloatField())  # noqa: S611 (ours)  # rule: raw-sql (a column named by our code)
     fitting = rows.filter(**{f"{column}__matches": request.whole_words}).annotate(rank=rank).order_by("-rank", "pk")
     keys = list(fitting.values_list("pk", flat=True)[:CANDIDATES])
     scores = ranking.scores(rows.model, column, keys, request.whole_weights, request.mean_length)
@@ -422,7 +422,7 @@ def _clean(text: str) -> str:
 
 def _marked(text: str) -> SafeString:
     html = escape(text.translate(_JOIN)).replace(_OPEN, "<mark>").replace(_CLOSE, "</mark>")
-    return mark_safe(html)  # noqa: S308 (escaped above)
+    return mark_safe(html)  # noqa: S308 (escaped above)  # rule: mark-safe (escaped above)
 
 
 register_source("threads", rank_threads, fill_threads)

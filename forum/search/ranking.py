@@ -81,7 +81,7 @@ def scores(
     if not (rows and weights):
         return found
     with connection.cursor() as cursor:
-        cursor.execute(
+        cursor.execute(  # rule: raw-sql (names of our models)
             f"""
             SELECT r.id, length(r.{column}), l.lexeme, l.weights
             FROM {model._meta.db_table} r, LATERAL unnest(r.{column}) AS l
@@ -101,7 +101,7 @@ def best_entries(course: Course, words: str, *, posts: bool, deep: int = DEEP) -
     Among replies with a word that stands everywhere, only `POOL` are compared: the time goes into reading the rows.
     """
     which, limit = ("NOT NULL", f"LIMIT {POOL}") if posts else ("NULL", "")
-    return RawSQL(  # noqa: S611 (constants, and parameters)
+    return RawSQL(  # noqa: S611 (constants, and parameters)  # rule: raw-sql (constants)
         f"""
         SELECT pool.id FROM (
             SELECT id, vector FROM forum_searchentry WHERE post_id IS {which} AND vector @@ %s::tsquery {limit}

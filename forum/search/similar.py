@@ -127,7 +127,7 @@ def similar_threads(member: Member, *, title: str, body: str = "", limit: int = 
         with hurried(TIMEOUT_MS):
             return _similar(member, title, body, limit, rarity)
     except DatabaseError as error:
-        log.warning("similar threads not looked up: %s", type(error).__name__)
+        log.warning("similar threads not looked up: %s", error)
         return []
 
 

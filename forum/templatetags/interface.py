@@ -12,10 +12,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from accounts.access import Member
-from accounts.models import User
+from accounts.models import Upload, User
 from forum import access
-from forum.models import Byline, Draft, Post, StaffNote, Thread, Writing
+from forum.models import Attachment, Byline, Draft, Post, StaffNote, Thread, Writing
 from forum.places import Place, places
+from quokkaq.lib.inspecting import sentence
 from quokkaq.lib.markdown import render
 
 register = template.Library()
@@ -31,7 +32,7 @@ def _icon(name: str) -> str:
 @register.simple_tag
 def icon(name: str) -> SafeString:
     """Return one of `static/icons/*.svg` inline; hidden from screen readers, the text beside it speaks."""
-    return mark_safe(_icon(name))  # noqa: S308 (a file of ours)
+    return mark_safe(_icon(name))  # noqa: S308 (a file of ours)  # rule: mark-safe (a file of ours)
 
 
 @register.simple_tag
@@ -67,6 +68,18 @@ def unread_told(user: User) -> int:
 
 
 @register.filter
+def files_of(attached: dict[object, list[Attachment]], writing: Writing) -> list[Attachment]:
+    """Return what is attached to one text of a page."""
+    return attached.get(writing.pk, [])
+
+
+@register.filter
+def why_refused(upload: Upload) -> str:
+    """Return the sentence that says why a file was refused."""
+    return sentence(upload.rejection)
+
+
+@register.filter
 def byline(writing: Writing, member: Member) -> Byline:
     """Return how the author is shown to this reader."""
     return writing.byline(member)
@@ -75,19 +88,19 @@ def byline(writing: Writing, member: Member) -> Byline:
 @register.filter
 def html_of(writing: Writing) -> SafeString:
     """Return the text as HTML; it was sanitised when it was rendered."""
-    return mark_safe(writing.html())  # noqa: S308 (quokkaq.lib.markdown sanitises)
+    return mark_safe(writing.html())  # noqa: S308 (quokkaq.lib.markdown sanitises)  # rule: mark-safe (quokkaq.lib.markdown sanitises)
 
 
 @register.filter
 def note_html(note: StaffNote) -> SafeString:
     """Return a staff note as HTML; it was sanitised when it was rendered."""
-    return mark_safe(note.body_html)  # noqa: S308 (quokkaq.lib.markdown sanitises)
+    return mark_safe(note.body_html)  # noqa: S308 (quokkaq.lib.markdown sanitises)  # rule: mark-safe (quokkaq.lib.markdown sanitises)
 
 
 @register.filter
 def sanitised(html: str) -> SafeString:
     """Return HTML made by `quokkaq.lib.markdown.render`, which sanitises."""
-    return mark_safe(html)  # noqa: S308
+    return mark_safe(html)  # noqa: S308  # rule: mark-safe (quokkaq.lib.markdown sanitised it)
 
 
 @register.filter
@@ -151,7 +164,7 @@ def draft_for(drafts: dict[object, Draft], post: Post) -> dict[str, str]:
 @register.filter
 def rendered(source: str) -> SafeString:
     """Return Markdown from a course material as HTML; `render` sanitises."""
-    return mark_safe(render(source))  # noqa: S308
+    return mark_safe(render(source))  # noqa: S308  # rule: mark-safe (quokkaq.lib.markdown sanitises)
 
 
 @register.filter

@@ -1,4 +1,4 @@
-"""How a course is set up: overview, settings and policies, and what its staff have done.
+"""How a course is set up: overview, settings and policies.
 
 These pages show the people of the course (`accounts`) beside its threads, tags and texts (the forum), so they live
 here: the forum may ask `accounts`, and not the other way round. What they change about the course and its people is
@@ -18,12 +18,8 @@ from accounts import actions as course_actions
 from accounts.access import Member, Refused, SignedInRequest, get_member, may_set_up, require_instructor, require_staff
 from accounts.decorators import login_required
 from accounts.forms import ConfirmForm, CourseSettingsForm
-from accounts.models import AuditEvent, CourseStatus, Enrollment, Role
-from forum.audit_trail import lines
+from accounts.models import CourseStatus, Enrollment, Role
 from forum.models import Assignment, Moderation, Post, ResponseTemplate, Tag, Thread
-from quokkaq.lib.keyset import BadCursor, page
-
-AUDIT_PAGE = 50
 
 
 def waiting_for_approval(member: Member) -> int:
@@ -140,28 +136,3 @@ def archive(request: SignedInRequest, slug: str) -> HttpResponse:
     )
     messages.success(request, said)
     return redirect("forum:course-settings", slug=slug)
-
-
-@login_required
-@require_safe
-def audit_trail(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Show who did what in the course, newest first."""
-    member = get_member(request.user, slug)
-    require_staff(member)
-    events = AuditEvent.objects.visible_to(request.user).filter(course=member.course).select_related("actor")
-    cursor, problem, scope = request.GET.get("cursor", ""), "", f"audit:{member.course.pk}"
-    try:
-        found = page(events, order="created_at", cursor=cursor, size=AUDIT_PAGE, scope=scope)
-    except BadCursor:
-        cursor, problem = "", "This page address is damaged or out of date. Showing the first page."
-        found = page(events, order="created_at", cursor="", size=AUDIT_PAGE, scope=scope)
-    context = {
-        "member": member,
-        "lines": lines(member, found.items),
-        "cursor": cursor,
-        "next": found.next_cursor,
-        "problem": problem,
-        "section": "course",
-        "part": "audit",
-    }
-    return render(request, "forum/course/audit.html", context, status=400 if problem else 200)

@@ -48,7 +48,7 @@ def _fields(request: SignedInRequest) -> dict[str, str | list[str]]:
     for name in actions.DRAFT_FIELDS:
         values = [_storable(value) for value in request.POST.getlist(name) if isinstance(value, str)]
         if values:
-            fields[name] = values if name == "tags" else values[-1]
+            fields[name] = values if name in actions.DRAFT_LISTS else values[-1]
     return fields
 
 

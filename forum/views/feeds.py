@@ -5,23 +5,31 @@ from django.urls import reverse
 from django.utils.feedgenerator import Atom1Feed
 from django.views.decorators.http import require_safe
 
-from accounts.access import get_feed_reader, get_member
+from accounts.access import Member, get_feed_reader, get_member
+from accounts.reaching import institution_of_feed
 from forum.models import Thread, Visibility
+from quokkaq.lib import tenancy
+from quokkaq.lib.logs import unlogged
 
 NEWEST = 30
 
 
 @require_safe
+@unlogged
 def course_feed(request: HttpRequest, key: str, slug: str) -> HttpResponse:
     """List the newest threads of a course. The key in the address stands for the person; two people see two feeds.
 
     A feed reader may be somebody else's server: what is private to staff, or not shown to all yet, isn't in it.
     """
-    member = get_member(get_feed_reader(key), slug)
+    with tenancy.scope(institution_of_feed(key)):
+        return _course_feed(request, get_member(get_feed_reader(key), slug))
+
+
+def _course_feed(request: HttpRequest, member: Member) -> HttpResponse:
     course = member.course
     feed = Atom1Feed(
         title=f"{course.code} {course.name}",
-        link=request.build_absolute_uri(reverse("forum:list", args=[slug])),
+        link=request.build_absolute_uri(reverse("forum:list", args=[course.slug])),
         description="",
         feed_guid=f"urn:uuid:{course.pk}",
     )

@@ -17,21 +17,29 @@ from accounts.decorators import login_required
 from forum import access, actions
 from forum.actions.incoming import MAX_MAIL_BYTES, NotAMailError
 from forum.models import Mail
+from quokkaq.lib import tenancy
 from quokkaq.lib.keyset import BadCursor, page
+from quokkaq.lib.logs import unlogged
 
 # How far the clock of a mail service may be off, and how long what it signed can be used.
 MAX_SKEW_SECONDS = 300
 PAGE_SIZE = 50
 
 
-@csrf_exempt
+@csrf_exempt  # rule: csrf-exempt (the link of the mail is the proof)
 @require_http_methods(["GET", "HEAD", "POST"])
+@unlogged
 def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     """Ask what to switch off, and do it on POST, for whoever holds the link of a mail.
 
     GET never acts: programs that look for viruses follow links. Mail programs post `List-Unsubscribe=One-Click`
     (RFC 8058), from anywhere and without a session, so there is no CSRF token: the link is the proof.
     """
+    with tenancy.scope(actions.institution_of_unsubscribe(token)):
+        return _unsubscribe(request, token)
+
+
+def _unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     wish = actions.read_unsubscribe(token)
     if wish is None:
         return render(request, "forum/unsubscribe.html", {"wish": None, "done": "", "problem": ""}, status=404)
@@ -46,8 +54,9 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     return render(request, "forum/unsubscribe.html", {"wish": wish, "done": labels[what], "problem": ""})
 
 
-@csrf_exempt
+@csrf_exempt  # rule: csrf-exempt (signed by the mail service)
 @require_POST
+@unlogged
 def inbound(request: HttpRequest) -> HttpResponse:
     """Take a mail (`message/rfc822`) from the mail service, which signs it.
 

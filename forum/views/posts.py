@@ -12,10 +12,12 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from accounts.access import Member, SignedInRequest, get_member
 from accounts.decorators import View, login_required
+from accounts.models import Purpose
+from accounts.uploading import take_files
 from forum import access, actions
 from forum.forms import PostEditForm, ReplyForm
 from forum.models import Post, Thread
-from forum.views.threads import history_page, is_on, thread_page
+from forum.views.threads import edited_files, history_page, is_on, thread_page
 
 
 @login_required
@@ -25,13 +27,14 @@ def reply(request: SignedInRequest, slug: str, number: int, post_id: uuid.UUID |
     member = get_member(request.user, slug)
     thread = access.get_thread_of_posts(member, number)
     form = ReplyForm(request.POST, member=member, auto_id=f"comment-{post_id}_%s" if post_id else "reply_%s")
+    files = take_files(request, request.user, Purpose.ATTACHMENT, member)
     try:
         parent = access.get_post(member, thread, post_id) if post_id else None
     except Http404:
         form.add_error("body", "The reply you comment on isn't here any more. Your text is still below.")
         return thread_page(request, member, thread, refused=form, refused_parent=Post(pk=post_id), status=409)
-    if not form.is_valid():
-        return thread_page(request, member, thread, refused=form, refused_parent=parent, status=422)
+    if not form.is_valid() or files.problems:
+        return thread_page(request, member, thread, refused=form, refused_parent=parent, files=files, status=422)
     try:
         post = actions.add_reply(
             by=member,
@@ -41,11 +44,18 @@ def reply(request: SignedInRequest, slug: str, number: int, post_id: uuid.UUID |
             anonymity=form.chosen_anonymity(),
             form_key=form.key(),
             templates=form.used_templates(),
+            uploads=files.keys,
         )
     except access.Refused as refusal:
         form.add_error("body", str(refusal))
         return thread_page(
-            request, member, access.get_thread_of_posts(member, number), refused=form, refused_parent=parent, status=409
+            request,
+            member,
+            access.get_thread_of_posts(member, number),
+            refused=form,
+            refused_parent=parent,
+            files=files,
+            status=409,
         )
     return _to(post, slug, thread.number)
 
@@ -59,17 +69,21 @@ def edit_post(request: SignedInRequest, slug: str, number: int, post_id: uuid.UU
     post = access.get_post(member, thread, post_id)
     access.require(access.may_delete(member, post))
     form = PostEditForm(request.POST or None, initial={"body": post.body})
+    files = edited_files(request, member, post)
     closed = access.why_no_edit(member, post)
     status = 422
-    if request.method == "POST" and form.is_valid():
+    if request.method == "POST" and form.is_valid() and not files.problems:
         try:
-            actions.edit_post(by=member, post=post, body=form.cleaned_data["body"])
+            actions.edit_post(by=member, post=post, body=form.cleaned_data["body"], uploads=files.keys)
             return _to(post, slug, thread.number)
         except access.Refused as refusal:
             form.add_error(None, str(refusal))
             status = 409
-    context = {"member": member, "thread": thread, "post": post, "form": form, "closed": closed, "section": "threads"}
-    return render(request, "forum/edit.html", context, status=status if form.errors else 200)
+    context = {
+        "member": member, "thread": thread, "post": post, "form": form, "closed": closed, "section": "threads",
+        "files": files,
+    }  # fmt: skip
+    return render(request, "forum/edit.html", context, status=status if form.errors or files.problems else 200)
 
 
 @login_required

@@ -7,7 +7,6 @@ from django.contrib import messages
 from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.utils.html import strip_tags
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.text import Truncator
 from django.views.decorators.http import require_POST, require_safe
 
@@ -17,6 +16,7 @@ from forum import access, actions
 from forum.forms import AssignForm
 from forum.models import Thread
 from forum.queue import Entry, Need, load, queue, urgency
+from quokkaq.lib.http import safe_target
 
 PAGE_SIZE = 25
 MOST = 200
@@ -109,7 +109,5 @@ def assign_thread(request: SignedInRequest, slug: str, number: int) -> HttpRespo
             messages.success(request, f"#{number} is assigned to {to}." if to else f"#{number} is assigned to nobody.")
     else:
         messages.error(request, str(form.errors["to"][0]))
-    target = request.POST.get("next", "")
-    safe = url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure())
-    # Not `redirect(target)`: that would take a word for the name of a view.
-    return HttpResponseRedirect(target) if safe and target.startswith("/") else redirect(thread)
+    target = safe_target(request, request.POST.get("next"))
+    return HttpResponseRedirect(target) if target else redirect(thread)

@@ -1,7 +1,5 @@
 """The people of a course and their sections."""
 
-import csv
-import io
 import uuid
 from urllib.parse import urlencode
 
@@ -31,6 +29,7 @@ from accounts.forms import AddPeopleForm, EnrollmentForm, ManyEnrollmentsForm, S
 from accounts.models import Enrollment, EnrollmentStatus, Role
 from accounts.querysets import EnrollmentQuerySet
 from quokkaq.lib.keyset import BadCursor, Page, page
+from quokkaq.lib.spreadsheet import csv_response
 
 PAGE_SIZE = 50
 
@@ -138,6 +137,7 @@ def _roster_page(
         "next": choice.query(cursor=found.next_cursor) if found.next_cursor else "",
         "may_change": may_set_up(member, "sections"),
         "may_add": may_set_up(member, "people"),
+        "here": "people",
         "section": "course",
         "part": "roster",
     }
@@ -196,7 +196,7 @@ def _enrollment_page(
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def add_people(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Enroll people by address; those without an account stay in the box."""
+    """Enroll people by address; those without an account are invited."""
     member = get_member(request.user, slug)
     require_staff(member)
     require_set_up(member, "people")
@@ -211,7 +211,7 @@ def add_people(request: SignedInRequest, slug: str) -> HttpResponse:
         except Refused as refusal:
             form.add_error("emails", str(refusal))
         else:
-            left = {"emails": "\n".join(done.unknown), "role": data["role"], "section": data["section"]}
+            left = {"role": data["role"], "section": data["section"]}
             form = AddPeopleForm(initial=left)
     context = {
         "member": member,
@@ -231,20 +231,9 @@ def roster_csv(request: SignedInRequest, slug: str) -> HttpResponse:
     member = get_member(request.user, slug)
     require_staff(member)
     actions.note_roster_download(by=member)
-    text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow(["Name", "E-mail", "Role", "Section", "Status"])
-    for row in Choice(request, member).people().order_by(Lower("user__display_name"), "id"):
-        values = (row.user.display_name, row.user.email, row.get_role_display(), row.section, row.status)
-        table.writerow([as_text(value) for value in values])
-    response = HttpResponse(text.getvalue(), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="{slug}-roster.csv"'
-    return response
-
-
-def as_text(value: str) -> str:
-    """Return a cell that a spreadsheet shows and doesn't run: what begins like a formula gets an apostrophe before it."""
-    return f"'{value}" if value.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    people = Choice(request, member).people().order_by(Lower("user__display_name"), "id")
+    rows = [(row.user.display_name, row.user.email, row.get_role_display(), row.section, row.status) for row in people]
+    return csv_response(f"{slug}-roster.csv", ("Name", "E-mail", "Role", "Section", "Status"), rows)
 
 
 @login_required

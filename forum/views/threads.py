@@ -12,13 +12,16 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from accounts.access import Member, SignedInRequest, get_member
 from accounts.decorators import View, login_required
-from accounts.models import User
+from accounts.models import Purpose, User
+from accounts.uploading import Files, kept_uploads, no_files, take_files
 from forum import access, actions
+from forum.attachments import attached_to
 from forum.differences import difference
 from forum.forms import ReplyForm, StaffNoteForm, ThreadEditForm, ThreadForm, body_field, template_ids
 from forum.models import (
     MAX_BODY,
     Anonymity,
+    Attachment,
     Draft,
     FollowState,
     Kind,
@@ -54,24 +57,26 @@ def ask(request: SignedInRequest, slug: str) -> HttpResponse:
         draft = Draft.objects.visible_to(member).filter(thread=None, post=None).first()
         fields = draft.fields if draft else {}
         form = ThreadForm(member=member, initial={**(prefill or fields), "form_key": form_key})
+        files = no_files(member, kept_uploads(request.user, fields.get("uploads")))
         if not prefill:
-            return ask_page(request, member, form, draft=draft)
+            return ask_page(request, member, form, draft=draft, files=files)
         kept = [str(fields[name]) for name in ("title", "body") if fields.get(name)]
-        return ask_page(request, member, form, kept=["\n\n".join(kept)] if kept else [])
+        return ask_page(request, member, form, kept=["\n\n".join(kept)] if kept else [], files=files)
     form = ThreadForm(request.POST, member=member)
-    if not form.is_valid():
-        return ask_page(request, member, form, status=422)
+    files = take_files(request, request.user, Purpose.ATTACHMENT, member)
+    if not form.is_valid() or files.problems:
+        return ask_page(request, member, form, status=422, files=files)
     if "preview" in request.POST:
-        return ask_page(request, member, form, preview=_preview(member, form.cleaned_data["body"]))
+        return ask_page(request, member, form, preview=_preview(member, form.cleaned_data["body"]), files=files)
     duplicates = [] if "confirmed" in request.POST else _duplicates(member, form)
     if duplicates:
         # The first is the most alike: it says how sure the warning is.
-        return ask_page(request, member, form, similar=duplicates, warning=duplicates[0].likeness.value)
+        return ask_page(request, member, form, similar=duplicates, warning=duplicates[0].likeness.value, files=files)
     try:
-        thread = actions.start_thread(by=member, draft=form.draft(), form_key=form.key())
+        thread = actions.start_thread(by=member, draft=form.draft(files.keys), form_key=form.key())
     except access.Refused as refusal:
         form.add_error(None, f"{refusal} What you wrote is still below.")
-        return ask_page(request, member, form, status=409)
+        return ask_page(request, member, form, status=409, files=files)
     request.session.pop(session_key, None)
     return redirect("forum:thread", slug=slug, number=thread.number)
 
@@ -98,10 +103,11 @@ def ask_page(
     """Render the page on which a thread is written.
 
     `panels` stand in the places of the registered ones; `shown` is what else it shows (`draft`, `preview`, `similar`,
-    `warning`, `kept`).
+    `warning`, `kept`, `files`).
     """
     context: dict[str, object] = {"draft": None, "preview": "", "similar": [], "warning": "", "kept": []} | shown
     context |= {"member": member, "form": form, "section": "ask"}
+    context.setdefault("files", no_files(member))
     context["panels"] = ask_panels(request, member) if panels is None else panels
     return render(request, "forum/ask.html", context, status=status)
 
@@ -167,6 +173,7 @@ def thread_page(
     refused_note: StaffNoteForm | None = None,
     typed: ReplyForm | None = None,
     inserted: ResponseTemplate | None = None,
+    files: Files | None = None,
     status: int = 200,
 ) -> HttpResponse:
     """Render the thread page, with a refused form where it was sent from.
@@ -197,6 +204,8 @@ def thread_page(
     if kept and kept.fields.get("anonymity") in Anonymity.values:
         anonymity = kept.fields["anonymity"]
     text = str(typed["body"].value() or "") if typed else str(kept.fields.get("body", "")) if kept else ""
+    if files is None:
+        files = no_files(member, kept_uploads(member.user, kept.fields.get("uploads")) if kept else None)
     used = str(typed["templates"].value() or "") if typed else ""
     values = values_for(member, thread) if inserted else {}
     if inserted:
@@ -217,8 +226,12 @@ def thread_page(
         "member": member,
         "thread": thread,
         "answers": answers,
+        "attached": attached_to(member, thread, posts),
+        "files": no_files(member) if refused_parent else files,
+        "comment_files": files,
+        "no_files": no_files(member),
         # A comment whose reply was deleted meanwhile has no form to stand in any more; where one may not reply, none has.
-        "kept": [refused.data["body"]] if refused and (closed or homeless) else [],
+        "kept": [refused.data["body"]] if refused and refused.data.get("body") and (closed or homeless) else [],
         "kept_why": refused.errors.get("body", [""])[0] if refused else "",
         "closed": closed,
         "answer_count": sum(post.deleted_at is None and post.is_shown for post, _ in answers),
@@ -285,18 +298,32 @@ def edit_thread(request: SignedInRequest, slug: str, number: int) -> HttpRespons
         "assignment": found.assignment.slug if found.assignment else "",
     }
     form = ThreadEditForm(request.POST or None, member=member, initial=initial)
+    files = edited_files(request, member, found)
     closed = access.why_no_edit(member, found)
     status = 422
-    if request.method == "POST" and form.is_valid():
+    if request.method == "POST" and form.is_valid() and not files.problems:
         data = form.cleaned_data
         try:
-            actions.edit_thread(by=member, thread=found, **(data | {"tags": list(data["tags"])}))
+            actions.edit_thread(by=member, thread=found, uploads=files.keys, **(data | {"tags": list(data["tags"])}))
             return redirect(found)
         except access.Refused as refusal:
             form.add_error(None, str(refusal))
             status = 409
-    context = {"member": member, "thread": found, "form": form, "closed": closed, "section": "threads"}
-    return render(request, "forum/edit.html", context, status=status if form.errors else 200)
+    context = {"member": member, "thread": found, "form": form, "closed": closed, "section": "threads", "files": files}
+    return render(request, "forum/edit.html", context, status=status if form.errors or files.problems else 200)
+
+
+def edited_files(request: SignedInRequest, member: Member, writing: Thread | Post) -> Files:
+    """Return the files of a form that changes a text: those it has, or those that were left and added."""
+    key = {"thread": writing} if isinstance(writing, Thread) else {"post": writing}
+    items = list(Attachment.objects.visible_to(member).filter(**key).select_related("upload"))
+    if not writing.is_by(member):
+        for item in items:  # an author who hides may have written their name into it
+            item.upload.original_name = item.name_for(writing)
+    has = [item.upload for item in items]
+    if "with_files" not in request.POST:
+        return no_files(member, has)
+    return take_files(request, request.user, Purpose.ATTACHMENT, member, has=has)
 
 
 @login_required

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from allauth.account.models import EmailAddress
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Permission
 from django.db import transaction
@@ -19,7 +20,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from accounts.access import Member
-from accounts.models import Course, Enrollment, Institution, Role, User
+from accounts.models import Course, Enrollment, Institution, InstitutionDomain, Role, User
 from ai_answers import actions as ai_actions
 from ai_answers.models import Answer, Material, MaterialFormat, MaterialKind
 from forum import actions
@@ -97,8 +98,10 @@ def is_seeded() -> bool:
 def seed() -> None:
     """Put the whole demo into the database, or nothing of it. It only adds rows."""
     now = timezone.now()
-    example = Institution.objects.create(name="Example University", slug=INSTITUTION)
-    other = Institution.objects.create(name="Wombat College", slug="wombat-college")
+    # Everybody here signs in with a password alone; the README says how to try the second factor.
+    example = Institution.objects.create(name="Example University", slug=INSTITUTION, staff_second_factor=False)
+    other = Institution.objects.create(name="Wombat College", slug="wombat-college", staff_second_factor=False)
+    InstitutionDomain.objects.create(institution=example, domain="example.edu")
     people = _people(example, PEOPLE) | _people(other, OUTSIDERS)
     python = _course(example, people, CS_101, "CS 101", "Programming in Python", "cs-101")
     algebra = _course(example, people, MATH_221, "MATH 221", "Linear Algebra", "math-221")
@@ -156,6 +159,7 @@ def _people(institution: Institution, people: tuple[Person, ...]) -> dict[str, U
             password=password,
             is_staff=person.admin,
         )
+        EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
         if person.admin:
             user.user_permissions.set(granted)
         made[person.key] = user

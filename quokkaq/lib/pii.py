@@ -1,87 +1,10 @@
-"""Find and remove what identifies a person or opens a door, in text and in nested values.
+"""Find and remove what identifies a person or opens a door, in text.
 
-Used by the log handlers. Redaction leaves a label (`[email]`, `[token]`), so that a line still tells what happened.
+Redaction leaves a label (`[email]`, `[token]`), so that a line still tells what happened. What has no pattern, such as names,
+isn't found: what may be logged at all is decided in `quokkaq.lib.redacting`.
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any
-
-REDACTED = "[redacted]"
-
-# Values under these names are removed whole, whatever they look like. Compared after lower-casing and dropping `-` and `_`.
-SENSITIVE_NAMES = frozenset(
-    [
-        "email",
-        "emailaddress",
-        "mail",
-        "recipient",
-        "recipients",
-        "to",
-        "cc",
-        "bcc",
-        "username",
-        "login",
-        "name",
-        "fullname",
-        "firstname",
-        "lastname",
-        "displayname",
-        "author",
-        "phone",
-        "phonenumber",
-        "mobile",
-        "address",
-        "password",
-        "passwd",
-        "pwd",
-        "passphrase",
-        "newpassword",
-        "oldpassword",
-        "password1",
-        "password2",
-        "secret",
-        "secretkey",
-        "apikey",
-        "key",
-        "accesskey",
-        "token",
-        "accesstoken",
-        "refreshtoken",
-        "idtoken",
-        "csrfmiddlewaretoken",
-        "csrftoken",
-        "sessionid",
-        "session",
-        "cookie",
-        "cookies",
-        "setcookie",
-        "authorization",
-        "proxyauthorization",
-        "credentials",
-        "dsn",
-        "databaseurl",
-        "redisurl",
-        "body",
-        "content",
-        "text",
-        "title",
-        "message",
-        "question",
-        "answer",
-        "quote",
-        "prompt",
-        "completion",
-        "querystring",
-        "query",
-        "q",
-        "rawuri",
-        "post",
-        "get",
-        "data",
-        "form",
-    ]
-)
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # Addresses that open something to whoever knows them.
@@ -89,13 +12,16 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S), "[key]"),
     (re.compile(r"\b([a-z][a-z0-9+.-]{1,20})://[^\s/@:]*:[^\s/@]*@", re.I), r"\1://[credentials]@"),
     (re.compile(r"(?i)\b(bearer|basic|digest)\s+[A-Za-z0-9._~+/=-]{8,}"), r"\1 [token]"),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}\.?[A-Za-z0-9_-]*"), "[token]"),
+    (re.compile(r"(?<![\w-])eyJ[A-Za-z0-9_-]{5,}+\.[A-Za-z0-9_-]{5,}\.?[A-Za-z0-9_-]*"), "[token]"),
     (re.compile(r"\b(?:sk|pk|rk|ghp|gho|xox[abp])[-_][A-Za-z0-9_-]{16,}"), "[key]"),
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), "[key]"),
     # PostgreSQL repeats values in its errors: Key (email)=(…), Failing row contains (…).
-    (re.compile(r"(?i)(Key \([^)]*\))=\(.*?\)(?= (?:already|is not|conflicts)|$)", re.M), r"\1=([redacted])"),
-    (re.compile(r"(?i)(Failing row contains) \(.*\)", re.S), r"\1 ([redacted])"),
-    (re.compile(r"(?i)(invalid input syntax for [^:]+:) .*"), r"\1 [redacted]"),
+    (
+        re.compile(r"(?i)(Key \([^)]{0,300}\))=\(.{0,3000}?\)(?= (?:already|is not|conflicts)|$)", re.M),
+        r"\1=([redacted])",
+    ),
+    (re.compile(r"(?i)(Failing row contains) \(.*", re.S), r"\1 ([redacted])"),
+    (re.compile(r"(?i)(invalid input syntax for [^:\n]{1,200}:) .*"), r"\1 [redacted]"),
     # `++` doesn't give back what it took, and the look-behind starts it once per word: time stays linear in the text.
     (re.compile(r"(?<![\w.!#$&'*+/=?^`{|}~-])[\w.!#$&'*+/=?^`{|}~-]++(?:@|%40)[\w-]+(?:\.[\w-]+)+", re.I), "[email]"),
     (
@@ -155,21 +81,3 @@ def scrub(text: str) -> str:
     for pattern, label in _PATTERNS:
         text = pattern.sub(label, text)
     return _QUERY.sub(lambda match: f"{match[1]}?[query]" if "/" in match[1] else match[0], text)
-
-
-def scrub_value(name: str, value: Any, *, depth: int = 6) -> Any:
-    """Return a copy of `value` safe to log under `name`: sensitive names lose their value, the rest is scrubbed inside.
-
-    Mappings and sequences are followed `depth` levels deep; anything deeper, and any other object, becomes scrubbed text.
-    """
-    if name.lower().replace("-", "").replace("_", "") in SENSITIVE_NAMES:
-        return REDACTED
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if depth <= 0:
-        return REDACTED
-    if isinstance(value, Mapping):
-        return {scrub(str(key)): scrub_value(str(key), inner, depth=depth - 1) for key, inner in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [scrub_value("", inner, depth=depth - 1) for inner in value]
-    return scrub(str(value))

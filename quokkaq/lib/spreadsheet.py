@@ -2,11 +2,13 @@
 
 import csv
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
 from django.http import HttpResponse
 
 # What spreadsheets take for the start of a formula (OWASP, "CSV Injection"), also in its full width.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_UNSEEN = " \u00a0\u200b\u200e\u200f\u2060\u3000\ufeff"
 
 
 def csv_response(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> HttpResponse:
@@ -22,5 +24,10 @@ def csv_response(name: str, header: Sequence[str], rows: Iterable[Sequence[objec
 
 
 def _cell(value: object) -> object:
-    """Return a text with an apostrophe before what would start a formula; numbers stay numbers."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    """Return a text with an apostrophe before what would start a formula; numbers stay numbers.
+
+    Spaces before it and marks that can't be seen don't keep a spreadsheet from running it.
+    """
+    if not isinstance(value, str):
+        return value if isinstance(value, int | float | Decimal | None) else _cell(str(value))
+    return f"'{value}" if value.startswith(_FORMULA) or value.lstrip(_UNSEEN).startswith(_FORMULA) else value

@@ -1,23 +1,26 @@
 """Signing in and out, settings, pictures."""
 
-import io
+import uuid
 from collections.abc import Callable
 
 import pytest
 from django.core.exceptions import PermissionDenied
-from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import IntegrityError, transaction
 from django.http import Http404
 from django.test import Client
 from django.urls import reverse
-from PIL import Image
 
 from accounts import access
-from accounts.access import Member
-from accounts.models import AuditEvent, Course, Enrollment, Institution, Role, User
+from accounts import actions as account_actions
+from accounts.access import Member, Refused
+from accounts.models import AuditEvent, Course, Enrollment, Institution, Purpose, Role, Upload, User
+from quokkaq.lib.inspecting import Rejection
+from quokkaq.lib.inspecting import sentence as sentence_for
+from quokkaq.lib.storage import store
 from tests import factories
 from tests.factories import PASSWORD, World
+from tests.tasks import run_tasks
 
 SignIn = Callable[[User], Client]
 
@@ -185,42 +188,78 @@ def test_a_student_cannot_make_themselves_more(world: World, signed_in: SignIn) 
     )
 
 
-def upload(content: bytes | None = None) -> dict[str, SimpleUploadedFile]:
-    if content is None:
-        buffer = io.BytesIO()
-        Image.new("RGB", (300, 300), "green").save(buffer, "PNG")
-        content = buffer.getvalue()
-    return {"picture": SimpleUploadedFile("../../me.png", content, "image/png")}
+def send_picture(client: Client, content: bytes | None = None, name: str = "../../me.png") -> object:
+    return client.post("/me/avatar/", {"files": SimpleUploadedFile(name, content or factories.picture(), "image/png")})
 
 
-def test_a_picture_is_stored_shown_replaced_and_removed(
+def test_a_picture_is_checked_shown_replaced_and_removed(
     world: World, signed_in: SignIn, django_capture_on_commit_callbacks: Callable[..., object]
 ) -> None:
     client = signed_in(world.user("sam"))
     url = reverse("accounts:avatar", args=[world.user("sam").pk])
+    send_picture(client)
+    assert "is being checked" in client.get("/me/").content.decode()
     assert signed_in(world.user("noor")).get(url).status_code == 404
-    client.post("/me/avatar/", upload())
+    run_tasks()
     first = User.objects.get(email="sam@example.edu").avatar
-    assert first.startswith("avatars/")
-    assert "me" not in first.removeprefix("avatars/").removesuffix(".webp").replace("e", "")
+    assert uuid.UUID(first.removeprefix("files/"))
     shown = signed_in(world.user("noor")).get(url)
     assert shown["Content-Type"] == "image/webp"
     assert b"".join(shown.streaming_content)[:4] == b"RIFF"  # type: ignore[attr-defined]
     assert signed_in(world.user("eve")).get(url).status_code == 404
     assert signed_in(world.user("pat")).get(url).status_code == 404
     with django_capture_on_commit_callbacks(execute=True):  # type: ignore[attr-defined]
-        client.post("/me/avatar/", upload())
-    assert not default_storage.exists(first)
-    assert b"Remove picture" in client.get("/me/").content
+        send_picture(client)
+        run_tasks()
+    assert store().head(first) is None
+    assert User.objects.get(email="sam@example.edu").avatar != first
+    page = client.get("/me/").content.decode()
+    assert "Remove picture" in page
+    assert "is being checked" not in page
     client.post("/me/avatar/", {"remove": "1"})
+    assert User.objects.get(email="sam@example.edu").avatar == ""
+    assert not Upload.objects.counted().exists()
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_two_pictures_the_one_chosen_last_is_shown(world: World, sam: Member, order: tuple[int, int]) -> None:
+    first, second = (factories.sent_file(sam, f"{n}.png", factories.picture(), Purpose.AVATAR) for n in "12")
+    for upload in (first, second):
+        account_actions.choose_avatar(by=sam.user, upload=upload.pk)
+    for number in order:
+        account_actions.check_upload((first, second)[number].pk)
+    sam.user.refresh_from_db()
+    assert sam.user.avatar == f"files/{second.pk}"
+    again = factories.checked_file(sam, "3.png", factories.picture(), Purpose.AVATAR)
+    account_actions.choose_avatar(by=sam.user, upload=again.pk)
+    sam.user.refresh_from_db()
+    assert sam.user.avatar == f"files/{again.pk}"
+    with pytest.raises(Refused, match="isn’t there"):
+        account_actions.choose_avatar(by=world.user("noor"), upload=again.pk)
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "sentence"),
+    [
+        (b"<svg/>", "a.svg", "don’t take files of this type"), (b"", "a.png", "Choose a picture first."),
+        (b"x" * (5 * 1024 * 1024 + 1), "a.png", "is larger than 5 MB"),
+    ],
+)  # fmt: skip
+def test_a_refused_picture_says_why(world: World, signed_in: SignIn, content: bytes, name: str, sentence: str) -> None:
+    sent = {"files": SimpleUploadedFile(name, content)} if content else {}
+    response = signed_in(world.user("sam")).post("/me/avatar/", sent)
+    assert response.status_code == 422
+    assert sentence in response.content.decode()
     assert User.objects.get(email="sam@example.edu").avatar == ""
 
 
-@pytest.mark.parametrize(("content", "sentence"), [(b"<svg/>", "PNG, JPEG or WebP"), (b"", "empty")])
-def test_a_refused_picture_says_why(world: World, signed_in: SignIn, content: bytes, sentence: str) -> None:
-    response = signed_in(world.user("sam")).post("/me/avatar/", upload(content))
-    assert response.status_code == 422
-    assert sentence in response.content.decode()
+def test_a_picture_that_is_none_is_refused_once_it_is_looked_into(world: World, signed_in: SignIn) -> None:
+    client = signed_in(world.user("sam"))
+    send_picture(client, b"<svg xmlns='http://www.w3.org/2000/svg'/>")
+    run_tasks()
+    assert sentence_for(Rejection.MISMATCH) in client.get("/me/").content.decode()
+    upload = Upload.objects.get()
+    assert client.post("/me/avatar/", {"uploads": str(upload.pk)}).status_code == 422
     assert User.objects.get(email="sam@example.edu").avatar == ""
 
 

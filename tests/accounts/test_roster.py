@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from accounts import actions
 from accounts.access import Member, Refused
-from accounts.models import AuditEvent, Enrollment, EnrollmentStatus, Role, User
+from accounts.models import AuditEvent, Enrollment, EnrollmentStatus, Invitation, Role, User
 from tests import factories
 from tests.factories import World
 
@@ -255,13 +255,16 @@ def test_people_are_added_by_address_however_it_was_copied(client: Client, world
     assert set(done.added) == {lena, omar}
     assert done.returned == [world.user("dana")]
     assert done.already == [world.user("sam")]
-    assert done.unknown == ["new@example.edu"]
+    assert done.invited == ["new@example.edu"]
     assert {(row.role, row.section) for row in Enrollment.objects.filter(user__in=[lena, omar])} == {("ta", "Monday")}
     dana = row(world, "dana")
     assert (dana.status, dana.role, dana.section) == ("active", "ta", "Monday")
     assert row(world, "sam").role == "student"
-    # Nothing is lost: who has no account yet stays in the box.
-    assert page.context["form"]["emails"].value() == "new@example.edu"
+    invited = Invitation.objects.get(course=world.course)
+    assert (invited.email, invited.role, invited.section) == ("new@example.edu", "ta", "Monday")
+    page = client.post(f"{ROSTER}add/", {"emails": "new@example.edu", "role": "student"})
+    assert (page.context["done"].invited, page.context["done"].waiting) == ([], ["new@example.edu"])
+    assert "Invited before, and not here yet: new@example.edu" in page.content.decode()
     assert AuditEvent.objects.filter(verb="enrollment.added").count() == 2
     assert AuditEvent.objects.filter(verb="enrollment.returned").count() == 1
 

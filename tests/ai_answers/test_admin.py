@@ -112,9 +112,7 @@ def world() -> World:
 
 
 def browser(who: Member | User) -> Client:
-    client = Client()
-    client.force_login(who.user if isinstance(who, Member) else who)
-    return client
+    return factories.browser(who.user if isinstance(who, Member) else who)
 
 
 def list_url(model: Any) -> str:

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied
-from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
@@ -16,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from accounts.access import Member, Refused
-from accounts.models import AuditEvent, User
+from accounts.models import AuditEvent, Purpose, Upload, User
 from ai_answers import actions
 from ai_answers.actions import imports as import_actions
 from ai_answers.actions import indexing, materials
@@ -30,11 +28,14 @@ from ai_answers.models import (
     Passage,
     PassageVector,
 )
-from ai_answers.parsing import Parsed, Problem, Unreadable, read_file
+from ai_answers.parsing import Parsed, Problem, Unreadable
 from ai_answers.tasks import IMPORT_ATTEMPTS
 from ai_answers.tasks import read_import as read_import_task
+from quokkaq.lib.inspecting import Rejection
+from quokkaq.lib.inspecting import sentence as sentence_for
+from quokkaq.lib.storage import store
 from tests import factories
-from tests.ai_answers.test_parsing import make_pdf, make_pptx
+from tests.ai_answers.test_parsing import make_pdf, make_pptx, read_file
 from tests.factories import World
 from tests.tasks import run_tasks
 
@@ -43,7 +44,7 @@ LIST = "/c/cs-101/materials/"
 
 
 def upload(client: Client, *files: SimpleUploadedFile, **fields: object) -> str:
-    response = client.post(f"{LIST}add/", {"title": "", "kind": "slides", "file": list(files)} | fields)
+    response = client.post(f"{LIST}add/", {"title": "", "kind": "slides", "files": list(files)} | fields)
     assert response.status_code == 302, response.content.decode()
     return str(response["Location"])
 
@@ -64,7 +65,7 @@ def test_several_files_become_materials_with_their_slides_and_pages(world: World
         SimpleUploadedFile("paper.pdf", make_pdf([["Hello."]])),
     )
     assert upload(client, deck, paper) == LIST
-    assert "Waiting…" in client.get(LIST).content.decode()
+    assert "Checking the file…" in client.get(LIST).content.decode()
     run_tasks()
     page = client.get(LIST).content.decode()
     assert "Ready" in page
@@ -90,7 +91,7 @@ def test_the_file_lies_under_a_name_that_says_nothing_and_only_staff_get_it(worl
     run_tasks()
     stored = MaterialImport.objects.get()
     assert "surname" not in stored.storage_key
-    assert uuid.UUID(stored.storage_key.removeprefix("materials/"))
+    assert uuid.UUID(stored.storage_key.removeprefix("files/"))
     url = reverse("ai_answers:material-file", args=["cs-101", stored.material_id])
     response = client.get(url)
     assert response["Content-Disposition"] == 'attachment; filename="tim surname.pdf"'
@@ -117,10 +118,10 @@ def test_a_file_that_cannot_be_read_says_why_and_leaves_nothing_half(world: Worl
     run_tasks()
     failed.refresh_from_db()
     assert failed.state == ImportState.FAILED
-    key = failed.storage_key
+    assert failed.upload is not None
     client.post(reverse("ai_answers:dismiss-import", args=["cs-101", failed.pk]))
     assert not MaterialImport.objects.exists()
-    assert default_storage.exists(key)  # until the transaction of the test commits
+    assert Upload.objects.get().attached_at is None  # deleted in a week
 
 
 def test_an_import_can_be_cut_off_anywhere_and_done_again(tim: Member, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +149,7 @@ def test_an_import_can_be_cut_off_anywhere_and_done_again(tim: Member, monkeypat
 def test_a_slower_worker_stores_nothing(tim: Member, monkeypatch: pytest.MonkeyPatch) -> None:
     started = factories.make_import(tim)
 
-    def overtaken(data: bytes, format: str) -> Parsed:
+    def overtaken(file: object, format: str) -> Parsed:
         MaterialImport.objects.update(state=ImportState.READY)
         return parsed
 
@@ -162,7 +163,7 @@ def test_a_slower_worker_stores_nothing(tim: Member, monkeypatch: pytest.MonkeyP
 def test_a_task_that_keeps_failing_is_shown(tim: Member, monkeypatch: pytest.MonkeyPatch) -> None:
     started = factories.make_import(tim)
 
-    def broken(data: bytes, format: str) -> Parsed:
+    def broken(file: object, format: str) -> Parsed:
         raise TimeoutError
 
     monkeypatch.setattr(import_actions, "read_file", broken)
@@ -219,22 +220,39 @@ def test_a_text_of_nothing_but_blanks_fails(tim: Member, monkeypatch: pytest.Mon
     assert started.problem == Unreadable(Problem.NO_TEXT).sentence
 
 
-def test_no_file_stays_behind_when_its_row_cannot_be_written(tim: Member, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(started: MaterialImport) -> None:
-        raise RuntimeError
+def test_a_refused_file_is_said_and_a_file_is_read_once_it_is_checked(tim: Member) -> None:
+    values: dict[str, Any] = {"by": tim, "kind": MaterialKind.LECTURE, "format": MaterialFormat.PDF}
+    page = factories.sent_file(tim, "page.pdf", b"<html>not a PDF", Purpose.MATERIAL)
+    good = factories.sent_file(tim, "good.pdf", make_pdf([["Hello."]]), Purpose.MATERIAL)
+    refused = actions.start_import(title="Page", upload=page.pk, **values)
+    waiting = actions.start_import(title="Good", upload=good.pk, **values)
+    assert {refused.state, waiting.state} == {ImportState.CHECKING}
+    run_tasks()
+    refused.refresh_from_db()
+    waiting.refresh_from_db()
+    assert (refused.state, refused.problem) == (ImportState.FAILED, sentence_for(Rejection.MISMATCH))
+    assert (waiting.state, waiting.storage_key) == (ImportState.READY, f"files/{good.pk}")
+    with pytest.raises(Refused, match="isn’t there any more"):
+        actions.retry_import(by=tim, failed=refused)
+    with pytest.raises(Refused, match="isn’t there any more"):
+        actions.start_import(title="Twice", upload=good.pk, **values)
 
-    monkeypatch.setattr(import_actions, "_enqueue", refuse)
-    with pytest.raises(RuntimeError):
-        factories.make_import(tim)
-    assert default_storage.listdir("materials")[1] == []
+
+def test_a_file_of_before_there_were_uploads_is_deleted_with_its_import(
+    tim: Member, django_capture_on_commit_callbacks: Any
+) -> None:
+    started = factories.make_import(tim)
+    MaterialImport.objects.update(state=ImportState.FAILED, upload=None)
+    assert store().head(started.upload.storage_key) is not None  # type: ignore[union-attr]  # made with one
+    with django_capture_on_commit_callbacks(execute=True):
+        actions.dismiss_import(by=tim, failed=started)
+    assert store().head(started.upload.storage_key) is None  # type: ignore[union-attr]  # made with one
 
 
 def test_students_import_nothing_and_touch_no_import(world: World, sam: Member, tim: Member) -> None:
     failed = factories.make_import(tim)
     with pytest.raises(PermissionDenied):
-        actions.start_import(
-            by=sam, title="x", kind=MaterialKind.LAB, format=MaterialFormat.TEXT, file=ContentFile(b"x"), name="x"
-        )
+        actions.start_import(by=sam, title="x", kind=MaterialKind.LAB, format=MaterialFormat.TEXT, upload=uuid.uuid4())
     for act in (actions.retry_import, actions.dismiss_import):
         with pytest.raises(PermissionDenied):
             act(by=sam, failed=failed)
@@ -245,6 +263,9 @@ def test_students_import_nothing_and_touch_no_import(world: World, sam: Member, 
     MaterialImport.objects.update(state=ImportState.FAILED, storage_key="")
     with pytest.raises(Refused):
         actions.retry_import(by=tim, failed=failed)
+    MaterialImport.objects.update(upload=None)
+    actions.dismiss_import(by=tim, failed=failed)
+    assert not MaterialImport.objects.exists()
 
 
 # Indexing

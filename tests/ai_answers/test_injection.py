@@ -244,7 +244,7 @@ def test_keys_of_models_are_nowhere(
     for model in ("modelcall", "institutionai", "modelprice", "spending", "disclosure", "aiconsent"):
         said.append(signed_in(root).get(f"/admin/ai_answers/{model}/").content.decode())
     metrics = Client().get("/metrics", headers={"Authorization": f"Bearer {settings.METRICS_TOKEN}"}).content.decode()
-    assert "quokkaq_ai_calls_total" in metrics
+    assert "quokkaq_model_calls_total" in metrics
     said.append(metrics)
     said += list(tables().values())
     said += [record.getMessage() + str(record.__dict__) for record in caplog.records]

@@ -10,8 +10,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts import tasks as account_tasks
 from accounts.access import Member, Refused
-from ai_answers import actions, tasks
+from ai_answers import actions
 from ai_answers.models import Conversation, CourseAI, InstitutionAI, MaterialVersion, Message, MessageState, ModelCall
 from forum import actions as forum_actions
 from forum.models import Deflection, Draft, Thread
@@ -168,7 +169,7 @@ def test_previews_are_forgotten_after_a_day(lecture: MaterialVersion, sam: Membe
     old, new = begin(sam), begin(sam, "Another question?")
     talk = actions.start_conversation(by=sam, text=TITLE, form_key=uuid.uuid4())
     Conversation.objects.filter(pk__in=[old.pk, talk.pk]).update(created_at=timezone.now() - timedelta(hours=25))
-    tasks.forget_previews.func(0)
+    account_tasks.keep_to_retention.func(0)
     assert set(Conversation.objects.values_list("pk", flat=True)) == {new.pk, talk.pk}
 
 

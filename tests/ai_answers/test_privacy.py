@@ -1,19 +1,23 @@
 """What leaves this server says nothing of who people are, leaves with consent alone, and is there to be read."""
 
+import hashlib
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.models import AuditEvent, User
-from ai_answers import actions
+from accounts.models import AuditEvent, Consent, User
+from ai_answers import actions, querysets
 from ai_answers.actions.calls import may_disclose
 from ai_answers.citations import locate
 from ai_answers.engines import Quote, Request, Source, Statement, Task, Turn
@@ -154,6 +158,48 @@ def test_consent_is_asked_once_and_where_it_matters(world: World, settings: Any)
     assert consent_context(member, "/x/") == {"consent_asked_of": "OpenAI-compatible model", "consent_next": "/x/"}
     actions.set_consent(by=member.user, is_given=False)
     assert consent_context(member, "/x/")["consent_asked_of"] == ""
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_another_wording_is_asked_for_again(
+    world: World, settings: Any, signed_in: SignIn, monkeypatch: pytest.MonkeyPatch, given: bool
+) -> None:
+    """What was agreed to in other words counts no more: nothing leaves the server until somebody decides again."""
+    sam, member = world.user("sam"), world.member("sam")
+    settings.OPENAI_MODEL, settings.OPENAI_API_KEY = "m-1", "sk-canary"
+    InstitutionAI.objects.create(institution=world.institution, engine="openai")
+    actions.set_consent(by=sam, is_given=given)
+    assert may_disclose(sam, Purpose.ANSWER) is given
+    monkeypatch.setattr(querysets, "CONSENT_VERSION", "2031-01")
+    assert not may_disclose(sam, Purpose.ANSWER)
+    assert consent_context(member, "/x/")["consent_asked_of"] == "OpenAI-compatible model"
+    page = signed_in(sam).get("/me/ai/").content.decode()
+    assert "worded anew" in page
+    assert "Withdraw my consent" not in page
+    for _ in range(2):
+        actions.set_consent(by=sam, is_given=given)
+    assert may_disclose(sam, Purpose.ANSWER) is given
+    assert consent_context(member, "/x/")["consent_asked_of"] == ""
+    decisions = Consent.objects.filter(user=sam).order_by("created_at", "pk").values_list("version", "is_given")
+    assert list(decisions) == [("2026-11", given), ("2031-01", given)]
+
+
+# The wording that each version stands for. A changed one gets another version, and its line here.
+WORDINGS = {"2026-11": "ca01244b05899cb3"}
+
+
+def source(name: str) -> str:
+    return (Path(settings.BASE_DIR) / "templates" / "ai_answers" / f"{name}.html").read_text(encoding="utf-8")
+
+
+def test_a_version_of_the_consent_is_one_wording() -> None:
+    """Whoever changes what people agree to changes its version: else nobody would be asked again."""
+    asked = re.findall(r"<h2.*?</p>", source("_consent"), re.DOTALL)
+    explained = re.findall(r'<p class="muted">{% if has_models %}.*?</p>', source("disclosures"), re.DOTALL)
+    assert (len(asked), len(explained)) == (1, 1)
+    said = " ".join(" ".join(asked + explained).split())
+    digest = hashlib.sha256(said.encode()).hexdigest()[:16]
+    assert WORDINGS[querysets.CONSENT_VERSION] == digest, "Give the new wording a version of its own."
 
 
 def test_a_person_gives_consent_and_takes_it_back(world: World, signed_in: SignIn) -> None:

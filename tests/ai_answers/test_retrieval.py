@@ -4,22 +4,24 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django.fixtures import Settings
 
 from accounts.access import Member
-from ai_answers import ranking
+from ai_answers import actions, ranking
 from ai_answers.citations import Composition, check_claims
 from ai_answers.engines import Abstention, Request, Source, Statement, Task
 from ai_answers.engines.extractive import ExtractiveEngine
 from ai_answers.indexing import index_passages, meaning_of, unindexed
-from ai_answers.models import AIConsent, Disclosure, MaterialVersion, ModelCall, Passage, PassageVector
+from ai_answers.models import Disclosure, MaterialVersion, ModelCall, Passage, PassageVector
 from ai_answers.ranking import Nearness, answerable, coverage, evidence, fuse, lexical_margin, lexical_weight
 from ai_answers.search import Meaning, Question, Retrieval, retrieve
 from quokkaq.lib import embedding
 from quokkaq.lib.embedding import embedder, local_embedder
+from quokkaq.lib.embedding.minilm import Tokens
 from tests import factories
 from tests.factories import World
 from tests.quokkaq.test_embedding import Service, running_service
@@ -102,6 +104,38 @@ def test_what_is_nearer_is_likelier_answered() -> None:
     assert answerable(near) > 0.9
 
 
+def tokens(*vectors: tuple[float, float]) -> Tokens:
+    """Return tokens of two letters each with a blank between them."""
+    starts = 3 * np.arange(len(vectors))
+    spans = np.stack([starts, starts + 2], axis=1)
+    return Tokens(np.arange(len(vectors)), spans, np.array(vectors, np.float32).reshape(-1, 2))
+
+
+def test_each_token_of_a_question_looks_for_its_nearest_and_rare_ones_count_more() -> None:
+    asked = tokens((1, 0), (0, 1))
+    weights = ranking.token_weights(asked, [(0, "aa", 0.0), (3, "bb", 4.5)])
+    assert weights.tolist() == [ranking.COMMON_TOKEN, 4.5]
+    assert ranking.late_interaction(asked, weights, asked) == pytest.approx(1)
+    has_rare = ranking.late_interaction(asked, weights, tokens((0, 1), (0, -1)))
+    has_common = ranking.late_interaction(asked, weights, tokens((1, 0), (-1, 0)))
+    assert has_rare == pytest.approx(0.9)
+    assert has_common == pytest.approx(0.1)
+    assert ranking.late_interaction(asked, weights, tokens()) == 0
+    assert ranking.late_interaction(tokens(), weights[:0], asked) == 0
+
+
+def test_words_are_those_of_the_index() -> None:
+    assert ranking.words_of("Why `list.append`, co-op?") == [(0, "Why"), (5, "list.append"), (19, "co-op")]
+
+
+def test_what_was_read_token_by_token_changes_places() -> None:
+    found = ranking.rerank({"first": 0.8, "second": 0.7, "unread": 0.6}, {"first": 0.4, "second": 0.6})
+    assert set(found) == {"first", "second"}
+    assert 0 < found["first"] < found["second"] < 1
+    assert ranking.rerank({"a": 0.0}, {"a": -0.5}) == {"a": 0.0}
+    assert ranking.rerank({"a": 1.0}, {"a": 1.0}) == {"a": 1.0}
+
+
 # Retrieval
 
 
@@ -144,6 +178,31 @@ def test_queries_do_not_grow_with_the_course(ada: Member, noor: Member) -> None:
     with CaptureQueriesContext(connection) as many:
         assert len(retrieve(question, member=noor).passages) == 8
     assert len(few) == len(many) <= 8
+
+
+@pytest.mark.parametrize("limit", [1, 8])
+def test_no_more_than_ten_passages_are_read_again(
+    ada: Member, noor: Member, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    for number in range(5):
+        index(factories.make_material(ada, f"{ALIASING}\n{number}", title=f"Names {number}"))
+    model = local_embedder()
+    assert model is not None
+    read: list[int] = []
+    by_tokens = model.embed_tokens
+
+    def counted(texts: Sequence[str]) -> list[Tokens]:
+        read.append(len(texts) - 1)
+        return by_tokens(texts)
+
+    monkeypatch.setattr(model, "embed_tokens", counted)
+    found = retrieve(Question("Can two variables refer to the same list?"), member=noor, limit=limit)
+    assert read == [ranking.RERANKED]
+    assert len(found.passages) == limit
+    assert found.passages[0].passage.heading.endswith("Aliasing")
+    scores = [scored.score for scored in found.passages]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= score <= 1 for score in scores)
 
 
 def test_without_weights_words_still_find(ada: Member, noor: Member, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +278,9 @@ def test_what_leaves_is_written_down_and_names_nobody(
     assert PassageVector.objects.filter(model="m:4").exists()
 
 
-def test_a_question_leaves_only_with_consent(ada: Member, noor: Member, service: Service) -> None:
+def test_a_question_leaves_only_with_consent(
+    ada: Member, noor: Member, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     index(factories.make_material(ada, ALIASING))
     question = Question("Two variables, one list?")
     asked = len(service.requests)
@@ -227,15 +288,17 @@ def test_a_question_leaves_only_with_consent(ada: Member, noor: Member, service:
     assert meaning_of(question, course=noor.course, user=None) is None
     assert "sentence" not in retrieve(question, member=noor).features
     assert len(service.requests) == asked
-    AIConsent.objects.create(institution=noor.course.institution, user=noor.user, is_given=True)
+    actions.set_consent(by=noor.user, is_given=True)
     meaning = meaning_of(question, course=noor.course, user=noor.user)
     assert isinstance(meaning, Meaning)
     assert Disclosure.objects.get(user=noor.user).text == question.title
+    # Tokens are the embedded model's: beside a service it reads nothing.
+    monkeypatch.setattr(local_embedder(), "embed_tokens", lambda texts: pytest.fail("read by another model"))
     assert "sentence" in retrieve(question, member=noor, meaning=meaning).features
 
 
 def test_a_failing_service_leaves_words_and_a_line_in_the_ledger(noor: Member, service: Service) -> None:
-    AIConsent.objects.create(institution=noor.course.institution, user=noor.user, is_given=True)
+    actions.set_consent(by=noor.user, is_given=True)
     model = embedder()
     assert model is not None
     assert model.name == "m:4"

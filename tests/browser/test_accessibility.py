@@ -10,8 +10,11 @@ from django.conf import settings
 from django.utils import timezone
 from playwright.sync_api import Page
 
+from accounts import actions as account_actions
 from accounts.access import get_member
-from accounts.models import Course, Enrollment, Role
+from accounts.actions import record_consent
+from accounts.lti.memberships import Members
+from accounts.models import ConsentKind, Course, Enrollment, LtiContext, LtiIdentity, LtiPlatform, Role, User
 from ai_answers import actions as ai_actions
 from ai_answers.actions import edit_token
 from ai_answers.models import (
@@ -42,6 +45,7 @@ from forum.models import (
     Thread,
 )
 from tests import factories
+from tests.accounts.test_signing_in import add_app
 from tests.browser.conftest import Visit
 from tests.factories import World
 from tests.tasks import run_tasks
@@ -114,7 +118,9 @@ def fill(world: World) -> dict[str, str]:
     stop = unsubscribe_url(sam.user, thread, NotificationKind.REPLY, "thread").removeprefix(settings.BASE_URL)
     gone = factories.make_thread(sam, "Deleted thread")
     actions.delete_thread(by=sam, thread=gone)
-    order = keep_order(world)
+    factories.make_data_export(sam.user)
+    record_consent(by=sam.user, kind=ConsentKind.AI, version="2026-11", is_given=True)
+    order = keep_order(world) | come_in(world)
     course = "/c/cs-101/"
     talks = talk(world)
     sum_up(thread, post)
@@ -141,6 +147,9 @@ def fill(world: World) -> dict[str, str]:
         "search help": f"{course}search/", "results": f"{course}search/?q=default+parameter+question+private",
         "no results": f"{course}search/?q=zebra", "search problem": f"{course}search/?q=is:odd+after:never",
         "list by words": f"{course}?q=question&assignment=lab-1",
+        "security": "/me/security/", "sessions": "/me/security/sessions/", "password": "/me/security/password/",
+        "e-mail": "/me/security/email/", "passkeys": "/me/security/passkeys/", "connections": "/me/security/connections/",
+        "guarded": "/me/security/app/", "sign in again": "/me/security/again/sign-in/",
         "courses": "/courses/", "filtered": f"{course}?show=unanswered", "settings": "/me/", "list": course, "nothing found": f"{course}?show=unread&kind=discussion",
         "bad address": f"{course}?cursor=x", "ask": f"{course}ask/", "answered": f"{course}{thread.number}/",
         "private": f"{course}2/", "hidden": f"{course}3/", "failed": f"{course}{failed.number}/", "waiting": f"{course}{waiting.number}/",
@@ -156,11 +165,42 @@ def fill(world: World) -> dict[str, str]:
         "queue": f"{course}queue/", "bulk": f"{course}bulk/", "inserted": f"{course}{waiting.number}/?template={template.pk}",
         "templates": f"{course}templates/", "template": f"{course}templates/{template.pk}/", "set-up": f"{course}course/",
         "course settings": f"{course}course/settings/", "roster": f"{course}course/roster/",
+        "learning platform": learning_platform(world), "platforms": "/lti/platforms/", "add platform": "/lti/platforms/add/",
         "add people": f"{course}course/roster/add/", "person": f"{course}course/roster/{row.pk}/",
         "sections": f"{course}course/sections/", "assignments": f"{course}course/assignments/",
         "assignment": f"{course}course/assignments/{homework.pk}/", "tags": f"{course}course/tags/",
         "audit": f"{course}course/audit/", "AI spending": f"{course}ai-spending/?days=1", "AI and my texts": "/me/ai/",
+        "narrowed audit": f"{course}course/audit/?who=tim&since=2026-01-01", "my data": "/me/data/", "erase": "/me/erase/",
     } | talks  # fmt: skip
+
+
+def come_in(world: World) -> dict[str, str]:
+    """Let people come into the course by file, invitation and code; return the addresses of the pages for it."""
+    ada, roster = world.member("ada"), "/c/cs-101/course/roster/"
+    text = (
+        "email,name,role,section\nlena@example.edu,Lena,observer,Mon\nnoor@example.edu,Noor,student,Tue\n"
+        "dana@example.edu,Dana,student,\nnobody,Bad,student,\n"
+    )
+    waiting = factories.make_roster_import(ada, text, drop_missing=True)
+    applied = factories.make_roster_import(ada, "email,section\nomar@example.edu,Mon\n")
+    account_actions.apply_roster(by=ada, roster=applied, seen=account_actions.compare_roster(ada, applied).mark)
+    gone = factories.make_roster_import(ada, text)
+    account_actions.discard_roster(by=ada, roster=gone)
+    invitation = factories.make_invitation(ada, "rosa@example.edu", section="Mon")
+    run_tasks("accounts.send_invitation")
+    factories.make_invitation(ada, "zoe@example.edu", role="ta")
+    code = account_actions.make_join_code(by=ada, settings={"section": "Mon", "max_uses": 30})
+    other = account_actions.make_join_code(by=world.member("pat", world.other_course))
+    link = account_actions.link_of(invitation).removeprefix(settings.BASE_URL)
+    return {
+        "import a file": f"{roster}import/", "what a file changes": f"{roster}imports/{waiting.pk}/",
+        "changes of a file": f"{roster}imports/{waiting.pk}/?show=change",
+        "problems of a file": f"{roster}imports/{waiting.pk}/?show=problems",
+        "applied file": f"{roster}imports/{applied.pk}/", "file thrown away": f"{roster}imports/{gone.pk}/",
+        "invitations": f"{roster}invitations/", "join code": "/c/cs-101/course/join-code/",
+        "join": "/join/", "join a course": f"/join/{other.code}/", "in the course already": f"/join/{code.code}/",
+        "no such code": "/join/NNNNNNNN/", "invitation of somebody else": link, "invitation that is over": "/invitations/x/",
+    }  # fmt: skip
 
 
 def talk(world: World) -> dict[str, str]:
@@ -179,6 +219,41 @@ def talk(world: World) -> dict[str, str]:
         "failed answer": f"{base}{talks[1].pk}/", "delete conversation": f"{base}{talks[0].pk}/delete/",
         "a question from a conversation": f"/c/cs-101/ask/?from=conversation:{talks[0].pk}",
     }  # fmt: skip
+
+
+def learning_platform(world: World) -> str:
+    """Fetch a list of members with something of every kind; return the address of the page that compares it."""
+    ada = world.user("ada")
+    ada.is_staff, ada.institution_role = True, "admin"
+    ada.save(update_fields=["is_staff", "institution_role"])
+    fields = dict.fromkeys(("authorization_url", "token_url", "jwks_url"), "https://canvas.example/x")
+    platform = account_actions.save_lti_platform(
+        by=ada, platform=None, fields=fields | {"name": "Canvas", "issuer": "https://canvas.example", "client_id": "7"},
+        deployments=["1"],
+    )  # fmt: skip
+    for name in ("carl", "noor"):
+        LtiIdentity.objects.create(
+            institution=world.institution, platform=platform, sub=f"sub-{name}", user=world.user(name)
+        )
+    context = LtiContext.objects.create(
+        institution=world.institution, deployment=platform.deployments.get(), context_id="1", course=world.course,
+        title="Programming I", memberships_url="https://canvas.example/members", linked_by=ada,
+    )  # fmt: skip
+    sync = account_actions.start_lti_sync(by=world.member("ada"), context=context)
+    people = [
+        {
+            "sub": f"sub-{name}",
+            "email": f"{name}@example.edu",
+            "name": name,
+            "role": role,
+            "role_known": True,
+            "active": True,
+        }
+        for name, role in (("zoe", "ta"), ("sam", "ta"), ("dana", "student"))
+    ]
+    unreadable = [{"number": 4, "reason": "It has no roles."}]
+    account_actions.finish_lti_fetch(sync.pk, Members(people, unreadable))
+    return "/c/cs-101/course/lms/"
 
 
 def sum_up(thread: Thread, post: Post) -> None:
@@ -250,6 +325,14 @@ def keep_order(world: World) -> dict[str, str]:
     }  # fmt: skip
 
 
+# Pages for who isn't signed in.
+OUTSIDE = [
+    "/sign-in/", "/sign-up/", "/sign-up/sent/", "/sign-up/finish/x/", "/sign-in/reset/", "/sign-in/reset/sent/",
+    "/sign-in/reset/0-x/", "/sign-in/confirm/", "/sign-in/confirm/x/", "/sign-in/institution/", "/sign-in/at/home/",
+    "/sign-in/inactive/", "/sign-in/cancelled/", "/sign-in/error/",
+]  # fmt: skip
+
+
 FOR_STAFF = {
     "add material", "forbidden", "insights", "insights over weeks", "flags", "decided flags", "approvals", "hide",
     "mark duplicate", "merge", "merge preview", "move", "ban", "edit answer", "withdraw answer", "history of an answer",
@@ -261,9 +344,11 @@ FOR_STAFF = {
 FOR_SAM = {"conversation", "failed answer", "delete conversation", "a question from a conversation"}
 # An instructor may change everything there.
 FOR_INSTRUCTORS = {
+    "learning platform", "platforms", "add platform",
     "queue", "bulk", "inserted", "templates", "template", "set-up", "course settings", "roster", "add people", "person",
-    "sections", "assignments", "assignment", "tags", "audit", "course AI", "AI confidence",
-    "AI spending",
+    "sections", "assignments", "assignment", "tags", "audit", "narrowed audit", "course AI", "AI confidence",
+    "AI spending", "import a file", "what a file changes", "changes of a file", "problems of a file", "applied file",
+    "file thrown away", "invitations", "join code",
 }  # fmt: skip
 
 
@@ -289,8 +374,9 @@ def test_no_page_has_a_barrier(stage: World, visit: Visit, look: str) -> None:
         options["viewport"] = {"width": 390, "height": 844}
     found: list[str] = []
     out = visit("", bypass_csp=True, **options)
-    out.goto("/sign-in/")
-    found += violations(out)
+    for url in (*OUTSIDE, pages["invitation of somebody else"], "/invitations/x/"):
+        out.goto(url)
+        found += violations(out)
     for who, opened in rounds(pages):
         page = visit(who, bypass_csp=True, **options)
         for name, url in opened.items():
@@ -369,11 +455,66 @@ def test_every_page_can_be_walked_by_keyboard(stage: World, visit: Visit, look: 
     pages = fill(stage)
     options: dict[str, Any] = {"viewport": {"width": 390, "height": 844}} if look == "phone" else {}
     found: list[str] = []
+    out = visit("", **options)
+    for url in OUTSIDE:
+        out.goto(url)
+        found += walk(out)
     for who, opened in rounds(pages):
         page = visit(who, **options)
         for url in opened.values():
             page.goto(url)
             found += walk(page)
+    assert found == []
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("look", ["light", "dark", "phone"])
+def test_no_page_of_signing_in_has_a_barrier(stage: World, visit: Visit, look: str) -> None:
+    """Those one comes to by proving something first: axe, keyboard and width."""
+    options: dict[str, Any] = {"color_scheme": "dark" if look == "dark" else "light"}
+    if look == "phone":
+        options["viewport"] = {"width": 390, "height": 844}
+    page = visit("sam", bypass_csp=True, **options)
+    found: list[str] = []
+
+    def look_at(url: str) -> None:
+        page.goto(url)
+        assert page.url.endswith(url), page.url
+        found.extend([*violations(page), *walk(page)])
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, f"{url} scrolls sideways by {wide} px"
+
+    look_at("/me/security/again/")
+    page.goto("/me/security/app/")
+    page.get_by_label("Your password").fill(factories.PASSWORD)
+    page.get_by_role("button", name="Go on").click()
+    page.wait_for_url("**/me/security/app/")
+    for name in ("app", "passkeys/add", "email", "password"):
+        look_at(f"/me/security/{name}/")
+    add_app(stage.user("sam"))
+    page.goto("/me/security/recovery-codes/new/")
+    page.get_by_role("button", name="Make new ones").click()
+    page.wait_for_url("**/recovery-codes/")
+    for name in ("", "app/remove/", "recovery-codes/", "recovery-codes/new/", "again/code/"):
+        look_at(f"/me/security/{name}")
+    User.objects.filter(pk=stage.user("noor").pk).update(password="!")
+    platform = LtiPlatform.objects.create(
+        institution=stage.institution, name="Canvas of the university", issuer="https://canvas.example", client_id="7",
+        authorization_url="https://canvas.example/x", token_url="https://canvas.example/x", jwks_url="https://canvas.example/x",
+    )  # fmt: skip
+    LtiIdentity.objects.create(institution=stage.institution, platform=platform, sub="s", user=stage.user("noor"))
+    cookie = factories.browser(User.objects.get(pk=stage.user("noor").pk)).cookies[settings.SESSION_COOKIE_NAME].value
+    page.context.clear_cookies()
+    page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": page.url}])
+    for url in ("/me/erase/", "/me/security/connections/", "/me/security/password/set/", "/me/security/again/sign-in/"):
+        look_at(url)
+    page.context.clear_cookies()
+    page.goto("/sign-in/")
+    page.get_by_label("E-mail").fill("sam@example.edu")
+    page.get_by_label("Password").fill(factories.PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.wait_for_url("**/second-step/")
+    look_at("/sign-in/second-step/")
     assert found == []
 
 

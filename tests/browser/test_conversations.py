@@ -12,7 +12,7 @@ from forum.models import Deflection, Thread
 from tests.browser.conftest import Visit
 from tests.factories import World
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.drill, pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 QUESTION = "When is a default parameter value evaluated?"
 ONCE = "evaluated once, when the function definition is executed"

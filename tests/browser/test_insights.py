@@ -8,7 +8,7 @@ from tests import factories
 from tests.browser.conftest import Visit
 from tests.factories import World
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.drill, pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 
 def fill(world: World) -> None:

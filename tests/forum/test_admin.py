@@ -28,6 +28,7 @@ from forum.models import (
     ThreadTag,
     Vote,
 )
+from tests import factories
 
 pytestmark = pytest.mark.django_db
 MODELS = (Thread, Post, Tag, ThreadTag, Revision, Vote, Endorsement, ThreadRead, Pseudonym)
@@ -92,9 +93,7 @@ def world() -> World:
 
 
 def browser(who: Member | User) -> Client:
-    client = Client()
-    client.force_login(who.user if isinstance(who, Member) else who)
-    return client
+    return factories.browser(who.user if isinstance(who, Member) else who)
 
 
 def list_url(model: Any) -> str:
@@ -428,10 +427,10 @@ def test_the_role_is_looked_up_once_per_course(world: World) -> None:
 
 
 def test_what_an_operator_does_to_many_courses_is_noted_in_each(world: World) -> None:
-    audit("course.looked-at", world.c, by=world.root, course=world.c)
+    audit("course.looked-at", world.b, by=world.root, course=world.b)
     threads = [
         world.thread(world.sam, "In course A"),
-        world.thread(Member(world.ivan.user, world.c, Role.TA), "In course C"),
+        world.thread(Member(world.root, world.b, Role.INSTRUCTOR), "In course B"),
     ]
     assert bulk(browser(world.root), "lock", *threads) == "2 threads locked."
-    assert {e.course for e in AuditEvent.objects.filter(verb="thread.locked")} == {world.a, world.c}
+    assert {e.course for e in AuditEvent.objects.filter(verb="thread.locked")} == {world.a, world.b}

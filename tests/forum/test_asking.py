@@ -47,7 +47,7 @@ def test_a_question_is_posted_and_an_answer_requested_with_it(client: Client, wo
     assert not Thread.objects.unread_by(world.member("sam")).exists()
     with connection.cursor() as cursor:
         cursor.execute("SELECT args FROM procrastinate_jobs WHERE task_name = 'ai_answers.generate_answer'")
-        assert set(json.loads(cursor.fetchone()[0])) == {"answer_id", "request_id"}
+        assert set(json.loads(cursor.fetchone()[0])) == {"answer_id", "institution_id", "request_id"}
 
 
 def test_a_discussion_is_not_answered_by_the_machine(client: Client) -> None:

@@ -17,6 +17,7 @@ from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts import tasks as account_tasks
 from accounts.access import Member
 from accounts.models import Enrollment, User
 from forum import actions, tasks
@@ -520,14 +521,14 @@ def test_mails_of_long_ago_are_forgotten_and_what_waits_is_not(thread: Thread, n
     InboundMail.objects.create(
         institution_id=thread.institution_id, user=sam.user, thread=thread, digest="0" * 64, outcome="posted"
     )
-    tasks.forget_old_mail.func(timestamp=0)
+    account_tasks.keep_to_retention.func(0)
     assert (Mail.objects.count(), InboundMail.objects.count()) == (1, 1)
     long_ago = timezone.now() - timedelta(days=31)
     Mail.objects.update(created_at=long_ago)
     InboundMail.objects.update(created_at=long_ago)
     Mail.objects.update(state="queued")
-    tasks.forget_old_mail.func(timestamp=0)
+    account_tasks.keep_to_retention.func(0)
     assert (Mail.objects.count(), InboundMail.objects.count()) == (1, 0)
     Mail.objects.update(state="sent")
-    tasks.forget_old_mail.func(timestamp=0)
+    account_tasks.keep_to_retention.func(0)
     assert not Mail.objects.exists()

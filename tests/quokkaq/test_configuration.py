@@ -53,6 +53,13 @@ def start(**changes: str) -> str:
         ({"EMAIL_URL": MAIL, "BASE_URL": "https://x.example"}, "DEFAULT_FROM_EMAIL is not set."),
         ({"EMAIL_URL": MAIL, "BASE_URL": "https://x.example", "DEFAULT_FROM_EMAIL": "a@x.example"}, "ok"),
         ({"EMAIL_URL": "http://x.example"}, "EMAIL_URL can't be read. Set it to smtp+tls://"),
+        (
+            {"OTEL_TRACES_SAMPLER_ARG": "2"},
+            "OTEL_TRACES_SAMPLER_ARG is '2'. Set it to a number from 0 to 1 (default 1).",
+        ),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}, "OTEL_EXPORTER_OTLP_ENDPOINT is no address."),
+        ({"SENTRY_DSN": "https://errors.example.edu/1"}, "SENTRY_DSN is no address of a project."),
+        ({"SENTRY_DSN": "https://key@errors.example.edu/1", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, "ok"),
     ],
 )
 def test_the_start_says_what_to_set(changes: dict[str, str], sentence: str) -> None:

@@ -94,6 +94,25 @@ def test_what_means_the_same_is_near_without_a_common_word() -> None:
     assert alone @ found[0] > 0.9999
 
 
+def test_a_word_means_what_it_means_in_its_text() -> None:
+    model = local_embedder()
+    assert model is not None
+    texts = ["The bank of the river was muddy.", "A bank lends money.", "They lend money, as banks do.", ""]
+    river, lends, banks, nothing = model.embed_tokens(texts)
+    assert nothing.vectors.shape == (0, 384)
+    for text, tokens in zip(texts, (river, lends, banks, nothing), strict=True):
+        assert tokens.vectors.shape == (len(tokens.ids), 384)
+        assert np.allclose(np.linalg.norm(tokens.vectors, axis=1), 1, atol=1e-5)
+        assert "".join(text[start:end] for start, end in tokens.spans) == text.replace(" ", "")
+    # What a text means is the mean of what its tokens mean; only the two marks around them are missing here.
+    whole = lends.vectors.mean(0) @ model.embed(texts[1:2])[0] / np.linalg.norm(lends.vectors.mean(0))
+    assert whole > 0.9
+    bank = lends.vectors[1]
+    assert bank @ banks.vectors[-3] > bank @ river.vectors[1] + 0.05
+    # Padding changes nothing.
+    assert np.allclose(model.embed_tokens(texts[1:2])[0].vectors, lends.vectors, atol=1e-4)
+
+
 def test_a_service_gives_vectors_in_the_order_asked_and_of_length_one(service: Service) -> None:
     model = client(service)
     assert model.name == "m:4"

@@ -1,6 +1,5 @@
 """The leaf modules."""
 
-import io
 import json
 import re
 from pathlib import Path
@@ -8,16 +7,10 @@ from typing import Any
 
 import pytest
 import redis
-from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
-from django.http import FileResponse
-from PIL import Image
 
 from quokkaq.lib.cache import ForgivingRedisCache
-from quokkaq.lib.images import AVATAR_SIDE, RefusedImage, make_avatar
 from quokkaq.lib.markdown import render
 from quokkaq.lib.postgres import EmbeddedPostgres, EmbeddedPostgresError, _reachable_by_others
-from quokkaq.lib.storage import serve
 from quokkaq.lib.uuid7 import uuid7
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "markup"
@@ -82,66 +75,6 @@ def test_known_payloads_are_harmless(file: str) -> None:
         outside_code = re.sub(r"&lt;.*?&gt;", "", html)
         assert not re.search(r"<(script|img|svg|style|iframe|object|form|input)\b", html, re.I), payload
         assert not re.search(r"<[^>]*\s(on\w+|style)\s*=", outside_code, re.I), payload
-
-
-# Pictures
-
-
-def picture(kind: str = "PNG", size: tuple[int, int] = (600, 400), **options: Any) -> io.BytesIO:
-    buffer = io.BytesIO()
-    Image.new("RGB", size, "brown").save(buffer, kind, **options)
-    buffer.seek(0)
-    return buffer
-
-
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_an_avatar_is_made_anew_without_metadata(kind: str) -> None:
-    exif = Image.Exif()
-    exif[0x010F] = "SecretCamera"
-    exif[0x8825] = {1: "N", 2: (52.0, 31.0, 0.0)}
-    source = picture(kind, exif=exif.tobytes())
-    source.seek(0, io.SEEK_END)
-    source.write(b"<script>alert(1)</script>PK\x03\x04appended")
-    source.seek(0)
-    made = make_avatar(source, 1000)
-    with Image.open(io.BytesIO(made)) as image:
-        assert (image.format, image.size) == ("WEBP", (AVATAR_SIDE, AVATAR_SIDE))
-        assert not image.getexif()
-    assert b"SecretCamera" not in made
-    assert b"appended" not in made
-
-
-@pytest.mark.parametrize(
-    ("upload", "size", "sentence"),
-    [
-        (picture(), 5 * 1024 * 1024 + 1, "larger than 5 MB"),
-        (io.BytesIO(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), 40, "isn't a PNG, JPEG or WebP"),
-        (io.BytesIO(b"MZ\x90\x00" + b"\x00" * 100), 104, "isn't a PNG, JPEG or WebP"),
-        (picture("GIF"), 100, "isn't a PNG, JPEG or WebP"),
-        (io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"garbage" * 10), 78, "can't be read"),
-        (io.BytesIO(b"\xff\xd8\xff" + picture("PNG").read()), 100, "can't be read"),
-        (io.BytesIO(picture("JPEG").read()[:400]), 400, "can't be read"),
-        (picture("PNG", (7000, 6000)), 1000, "too many pixels"),
-        (picture("PNG", (16000, 12000)), 1000, "can't be read"),
-        (io.BytesIO(), 0, "isn't a PNG, JPEG or WebP"),
-    ],
-)  # fmt: skip
-def test_what_is_no_picture_is_refused(upload: io.BytesIO, size: int, sentence: str) -> None:
-    with pytest.raises(RefusedImage, match=sentence):
-        make_avatar(upload, size)
-
-
-def test_files_are_served_as_downloads_unless_they_are_pictures(db: None) -> None:
-    for name, inline in (("a.webp", True), ("b.html", False), ("c.svg", False), ("d", False)):
-        stored = default_storage.save(name, ContentFile(b"x"))
-        response = serve(stored)
-        assert isinstance(response, FileResponse)
-        assert response["Content-Disposition"].startswith("inline" if inline else "attachment")
-        assert response["X-Content-Type-Options"] == "nosniff"
-        response.close()
-    named = serve(stored, download_as="notes.txt")
-    assert 'filename="notes.txt"' in named["Content-Disposition"]
-    named.close()
 
 
 # Small things

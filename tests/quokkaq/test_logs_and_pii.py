@@ -1,19 +1,26 @@
 """Log lines are JSON, carry a request id, and hold nothing that identifies a person."""
 
+import datetime
 import io
 import json
 import logging
 import time
+import uuid
+import warnings
 from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import IntegrityError, transaction
 from django.test import Client
 
 from accounts.models import User
 from quokkaq.lib import request_id
-from quokkaq.lib.logs import JsonLines, PIIFilter, RequestIdFilter, logging_config
-from quokkaq.lib.pii import REDACTED, scrub, scrub_value
+from quokkaq.lib.logs import ContextFilter, JsonLines, PIIFilter, logging_config
+from quokkaq.lib.pii import scrub
+from quokkaq.lib.redacting import TEXT, Safe, safe_value, traceback_of
 from tests import factories
 from tests.factories import World
 
@@ -40,9 +47,9 @@ class Capture(logging.Handler):
         super().__init__()
         self.lines: list[str] = []
         self.setFormatter(JsonLines())
-        self.addFilter(RequestIdFilter())
         if filtered:
             self.addFilter(PIIFilter())
+        self.addFilter(ContextFilter())
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(self.format(record))
@@ -110,7 +117,30 @@ def test_what_operators_need_stays(harmless: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["a", "a_", "a-", "password", "eyJ-", "/", "1 2", "a.", "+1 ", "%40", "://", "a:", "?x", "secret="]
+    "unit",
+    [
+        "a",
+        "a_",
+        "a-",
+        "password",
+        "eyJ-",
+        "/",
+        "1 2",
+        "a.",
+        "+1 ",
+        "%40",
+        "://",
+        "a:",
+        "?x",
+        "secret=",
+        "Key (",
+        "Key (a)=(",
+        "Failing row contains (",
+        "invalid input syntax for ",
+        "-----BEGIN PRIVATE KEY",
+        "Bearer ",
+        "/join/",
+    ],
 )
 def test_no_text_makes_it_slow(unit: str) -> None:
     started = time.monotonic()
@@ -118,15 +148,63 @@ def test_no_text_makes_it_slow(unit: str) -> None:
     assert time.monotonic() - started < 5  # it took hours where a pattern went back and forth
 
 
-def test_names_decide_whatever_the_value() -> None:
-    assert scrub_value("E-Mail", "x") == REDACTED
-    assert scrub_value("password", 12345) == REDACTED
-    assert scrub_value("count", 12) == 12
-    assert scrub_value("flag", None) is None
-    deep: dict[str, Any] = {}
+def test_values_are_printed_by_what_they_are() -> None:
+    key = uuid.UUID("0197a1b2-7c3d-7e4f-8a9b-0c1d2e3f4a5b")
+    typed = "".join(["Whit", "lock"])
+    assert safe_value([1, 2.5, None, True, key, datetime.date(2026, 1, 2), Decimal("1.5")]) == [
+        1, 2.5, None, True, str(key), "2026-01-02", "1.5",
+    ]  # fmt: skip
+    assert safe_value({"a literal": typed, typed: "a literal"}) == {"a literal": TEXT, f"{TEXT} 1": "a literal"}
+    assert safe_value([str(key), "12", typed, typed.encode(), Safe(typed), ValueError, ValueError(typed)]) == [
+        str(key), "12", TEXT, "[bytes]", typed, "ValueError", "ValueError",
+    ]  # fmt: skip
+    assert safe_value([User(id=key, email=typed), object()]) == [f"[accounts.user {key}]", "[object]"]
+    deep: dict[str, Any] = {"a": typed}
     for _ in range(20):
         deep = {"a": deep}
-    assert REDACTED in str(scrub_value("x", deep))
+    assert "[dict]" in str(safe_value(deep))
+
+
+def test_an_exception_keeps_what_an_operator_needs(world: World) -> None:
+    typed = "".join(["Whit", "lock"])
+    with pytest.raises(IntegrityError) as caught, transaction.atomic():
+        User.objects.create(institution=world.institution, email="sam@example.edu", display_name=typed)
+    text = traceback_of(caught.value)
+    assert "psycopg.errors.UniqueViolation (sqlstate 23505, table accounts_user, constraint " in text
+    assert "django.db.utils.IntegrityError (sqlstate 23505" in text
+    assert "in test_an_exception_keeps_what_an_operator_needs" in text
+    assert "The above exception was the direct cause" in text
+    assert "sam@" not in text
+    assert typed not in text
+    with pytest.raises(AttributeError) as missing:
+        world.display_name  # type: ignore[attr-defined]  # noqa: B018 (it has none)
+    assert traceback_of(missing.value).endswith("AttributeError: display_name")
+    with pytest.raises(RuntimeError) as said:
+        raise RuntimeError("the sentence of a programmer")
+    assert traceback_of(said.value).endswith("RuntimeError: the sentence of a programmer")
+    with pytest.raises(FileNotFoundError) as absent:
+        Path(f"/no/such/{typed}").read_text()
+    assert traceback_of(absent.value).endswith("FileNotFoundError (ENOENT)")
+
+
+def test_an_endless_recursion_and_a_crowd_of_exceptions_stay_short() -> None:
+    def fall(depth: int) -> None:
+        fall(depth + 1)
+
+    with pytest.raises(RecursionError) as caught:
+        fall(0)
+    assert len(traceback_of(caught.value).splitlines()) < 80
+    crowd: BaseException = ValueError("x")
+    for _ in range(200):
+        crowd = ExceptionGroup("x", [crowd, *(ValueError("x") for _ in range(50))])  # type: ignore[type-var]  # groups within groups
+    assert len(traceback_of(crowd).splitlines()) < 200
+
+
+def test_a_warning_of_python_keeps_its_place_and_kind(capture: Capture) -> None:
+    text = warnings.formatwarning("about " + str(time.time()), DeprecationWarning, "/app/forum/x.py", 3, line="x = 1")
+    record = logging.LogRecord("py.warnings", logging.WARNING, "w.py", 1, "%s", (text,), None)
+    capture.handle(record)
+    assert capture.last()["message"] == "/app/forum/x.py:3: DeprecationWarning"
 
 
 def test_a_line_is_json_with_request_id_level_and_logger(capture: Capture) -> None:
@@ -145,8 +223,13 @@ def test_a_line_is_json_with_request_id_level_and_logger(capture: Capture) -> No
 
 def test_a_preformatted_traceback_and_a_stack_are_scrubbed_too(capture: Capture) -> None:
     record = logging.LogRecord("test.pii", logging.ERROR, "f.py", 1, "x", (), None)
-    record.exc_text, record.stack_info = "ValueError: sam@example.edu", "File x\n  password=hunter2"
+    record.exc_text, record.stack_info = (
+        "ValueError: sam@example.edu",
+        '  File "x.py", line 3, in f\n  password=hunter2',
+    )
     capture.handle(record)
+    assert capture.last()["exc_info"] == "ValueError"
+    assert capture.last()["stack_info"] == '  File "x.py", line 3, in f'
     assert "sam@" not in capture.lines[-1]
     assert "hunter2" not in capture.lines[-1]
 

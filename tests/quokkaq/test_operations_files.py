@@ -18,15 +18,20 @@ from typing import Any
 
 import pytest
 import yaml
+from django.conf import settings
 from django.core.management import get_commands
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("quokkaq/settings.py", "quokkaq/env.py", "ops/gunicorn.conf.py")
-READERS = {"text", "number", "yes", "items", "secret"}
-# boto3 and libpq read these themselves.
-READ_BY_LIBRARIES = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "PGSSLMODE", "PGSSLROOTCERT"}
+READERS = {"text", "number", "yes", "items", "networks", "secret", "fraction", "url"}
+# boto3, libpq and OpenTelemetry read these themselves.
+READ_BY_LIBRARIES = {
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "PGSSLMODE", "PGSSLROOTCERT", "OTEL_RESOURCE_ATTRIBUTES",
+    "SSL_CERT_FILE",
+}  # fmt: skip
 REQUIRED = {"SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL"}
 APP_SERVICES = ("migrate", "web", "worker")
+MONITORING = {"prometheus", "alertmanager", "grafana"}
 METRICS_TOKEN = "a-token-for-this-test"
 
 
@@ -85,6 +90,7 @@ def production(**more: str) -> dict[str, str]:
 
 def test_every_variable_read_is_listed_and_every_listed_one_is_read() -> None:
     read = set().union(*(variables_read(file) for file in SOURCES))
+    read |= {f"RETENTION_{name.upper()}_DAYS" for name in settings.RETENTION_DAYS}
     assert {"QUOKKAQ_MODE", "SECRET_KEY_FILE", "WEB_WORKERS"} <= read
     listed = variables_listed()
     assert set(listed) == read | READ_BY_LIBRARIES
@@ -172,9 +178,9 @@ class Server:
     def requests_counted(self) -> float:
         status, text = self.get("/metrics", Authorization=f"Bearer {METRICS_TOKEN}")
         assert status == 200
-        found = re.search(r"^django_http_requests_before_middlewares_total (\S+)$", text, re.M)
+        found = re.findall(r"^django_http_requests_total_by_view_transport_method_total{.*} (\S+)$", text, re.M)
         assert found, text
-        return float(found.group(1))
+        return sum(map(float, found))
 
     def stop(self) -> int:
         self.process.terminate()
@@ -254,23 +260,26 @@ def compose() -> dict[str, Any]:
 
 
 def test_yaml_files_are_clean() -> None:
-    assert run("yamllint", "--strict", "-d", "default", "ops/compose", "ops/prometheus") == (0, "")
+    assert run(
+        "yamllint", "--strict", "-d", "default", "ops/compose", "ops/prometheus", "ops/alertmanager", "ops/grafana"
+    ) == (0, "")
 
 
 def test_every_service_is_locked_down(compose: dict[str, Any]) -> None:
-    assert set(compose["services"]) == {"migrate", "web", "worker", "postgres", "redis"}
+    assert set(compose["services"]) == {"migrate", "web", "worker", "postgres", "redis", "clamav"} | MONITORING
     for name, service in compose["services"].items():
-        assert service["read_only"] is True, name
+        # The scanner's image writes its own settings.
+        assert service["read_only"] is (name != "clamav"), name
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert {"mem_limit", "pids_limit"} <= set(service), name
         assert not service.get("privileged"), name
 
 
-def test_only_web_is_published_and_only_to_this_machine(compose: dict[str, Any]) -> None:
+def test_only_web_and_monitoring_are_published_and_only_to_this_machine(compose: dict[str, Any]) -> None:
     published = {name: service["ports"] for name, service in compose["services"].items() if "ports" in service}
-    assert set(published) == {"web"}
-    assert all(port.startswith("127.0.0.1:") for port in published["web"])
+    assert set(published) == {"web"} | MONITORING
+    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
     assert compose["networks"]["data"]["internal"] is True
     assert compose["services"]["postgres"]["networks"] == compose["services"]["redis"]["networks"] == ["data"]
 
@@ -293,7 +302,7 @@ def test_services_start_in_order_and_come_back(compose: dict[str, Any]) -> None:
 def test_secrets_come_as_files(compose: dict[str, Any]) -> None:
     named = set(compose["secrets"])
     assert all("file" in secret for secret in compose["secrets"].values())
-    used = {secret for service in compose["services"].values() for secret in service["secrets"]}
+    used = {secret for service in compose["services"].values() for secret in service.get("secrets", [])}
     assert used == named
     for name in APP_SERVICES:
         service = compose["services"][name]
@@ -305,17 +314,36 @@ def test_secrets_come_as_files(compose: dict[str, Any]) -> None:
 
 def test_every_volume_is_mounted_where_the_image_writes(compose: dict[str, Any]) -> None:
     image = (ROOT / "ops/container/Containerfile").read_text()
-    mounts = dict(volume.split(":") for name in APP_SERVICES for volume in compose["services"][name].get("volumes", []))
-    assert set(mounts) | {"postgres"} == set(compose["volumes"])
+    volumes = [volume for name in APP_SERVICES for volume in compose["services"][name].get("volumes", [])]
+    mounts = dict(volume.split(":") for volume in volumes if isinstance(volume, str))
+    assert {volume["target"] for volume in volumes if isinstance(volume, dict)} == {"/var/log/quokkaq"}
+    assert set(mounts) | {"postgres", "clamav"} | MONITORING == set(compose["volumes"])
     for variable, volume in {"MEDIA_ROOT": "media", "BACKUP_ROOT": "backups"}.items():
         assert f"{variable}={mounts[volume]}" in image
     assert compose["services"]["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]
 
 
-def test_prometheus_scrapes_the_guarded_page() -> None:
-    (job,) = yaml.safe_load((ROOT / "ops/prometheus/prometheus.yml").read_text())["scrape_configs"]
-    assert job["metrics_path"] == "/metrics"
-    assert job["authorization"] == {"type": "Bearer", "credentials_file": "/run/secrets/metrics_token"}
+def test_prometheus_scrapes_the_guarded_pages() -> None:
+    jobs = yaml.safe_load((ROOT / "ops/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    assert [job["job_name"] for job in jobs] == ["quokkaq-web", "quokkaq-worker"]
+    for job in jobs:
+        assert job["metrics_path"] == "/metrics"
+        assert job["authorization"] == {"type": "Bearer", "credentials_file": "/run/secrets/metrics_token"}
+
+
+def test_monitoring_runs_when_asked_for_with_the_files_of_this_project(compose: dict[str, Any]) -> None:
+    monitoring = {name for name, service in compose["services"].items() if service.get("profiles") == ["monitoring"]}
+    assert monitoring == MONITORING
+    for name in MONITORING:
+        assert re.search(r":v?\d+\.\d+\.\d+$", compose["services"][name]["image"])
+    # Grafana's files: tests/quokkaq/test_dashboards.py.
+    for name in MONITORING - {"grafana"}:
+        service = compose["services"][name]
+        assert service["volumes"][0] == f"../{name}:/etc/{name}:ro"
+        config = ROOT / f"ops/{name}/{name}.yml"
+        assert f"--config.file=/etc/{name}/{config.name}" in service["command"]
+        # What it reads of its secrets is what it is given.
+        assert set(re.findall(r"/run/secrets/(\w+)", config.read_text())) == set(service["secrets"])
 
 
 # The guide

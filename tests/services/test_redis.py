@@ -11,6 +11,7 @@ import redis
 from django.test import Client
 
 from quokkaq.lib.cache import ForgivingRedisCache
+from quokkaq.lib.health import watching
 from tests.factories import World
 from tests.processes import free_port, wait_for
 
@@ -68,4 +69,5 @@ def test_sessions_outlive_redis(server: tuple[str, subprocess.Popen[bytes]], wor
     process.kill()
     process.wait()
     assert client.get("/courses/").status_code == 200
+    watching.forget()
     assert client.get("/api/v1/ready").json()["checks"]["cache"] == "down"

@@ -39,6 +39,7 @@ def web(transactional_db: None) -> Iterator[tuple[int, str, Message]]:
         QUOKKAQ_MODE="demo", PORT=str(port), WEB_WORKERS=str(WORKERS), WEB_THREADS=str(THREADS),
         # Fewer than there are streams in a process: one that kept its connection would be felt at once.
         DATABASE_POOL_SIZE="2", DATABASE_POOL_WAIT_SECONDS="1", SECRET_KEY=settings.SECRET_KEY, LOG_LEVEL="ERROR",
+        RATE_READS_PER_MINUTE="0", RATE_BACKGROUND_PER_MINUTE="0",
     )  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "-c", "ops/gunicorn.conf.py", "quokkaq.wsgi"], cwd=ROOT, env=variables

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from django.conf import settings
 
 if TYPE_CHECKING:
-    from quokkaq.lib.embedding.minilm import Vectors
+    from quokkaq.lib.embedding.minilm import Tokens, Vectors
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +41,16 @@ class Embedder(Protocol):
         ...
 
 
+class TokenEmbedder(Embedder, Protocol):
+    """A model that also says what each token of a text means."""
+
+    def embed_tokens(self, texts: Sequence[str]) -> "list[Tokens]":
+        """Return the tokens of each text, each with its vector of length 1 in that text."""
+        ...
+
+
 @lru_cache(maxsize=1)
-def local_embedder() -> Embedder | None:
+def local_embedder() -> TokenEmbedder | None:
     """Return the embedded model, loaded once per process, or None without its weights."""
     found = importlib.util.find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:

@@ -8,12 +8,14 @@ them and nothing is copied; a heavier runtime would be faster and many times lar
 import json
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
+from threadpoolctl import threadpool_limits
+from tokenizers import Encoding, Tokenizer
 
 Vectors = npt.NDArray[np.float32]
 
@@ -27,6 +29,16 @@ _EPSILON = 1e-12
 _BATCH_TOKENS = 2048
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """The n word pieces of a text: their places in the vocabulary (n), where they stand in the text (n x 2: start and end
+    in characters), and what they mean there (n x 384, of length 1)."""
+
+    ids: npt.NDArray[np.int64]
+    spans: npt.NDArray[np.int64]
+    vectors: Vectors
+
+
 class MiniLM:
     """The model, read from `folder` (`model.safetensors`, `tokenizer.json`). Threads may share it."""
 
@@ -34,6 +46,9 @@ class MiniLM:
     is_remote = False
 
     def __init__(self, folder: Path) -> None:
+        # Threads of the matrix library spin while they wait for each other: beside anything else that works on the same
+        # cores, two of them take two to three times as long as one.
+        threadpool_limits(limits=1, user_api="blas")
         self._weights = _mapped(folder / "model.safetensors")
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(MAX_TOKENS)
@@ -41,8 +56,29 @@ class MiniLM:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return one vector of length 1 per text, as an array of shape (texts, 384). What is past 256 tokens isn't read."""
-        encoded = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
         vectors = np.empty((len(texts), DIMENSIONS), np.float32)
+        for places, hidden, mask in self._batches(self._tokenizer.encode_batch(list(texts))):
+            vectors[places] = _of_length_1((hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdims=True))
+        return vectors
+
+    def embed_tokens(self, texts: Sequence[str]) -> list[Tokens]:
+        """Return the tokens of each text, each as it is meant in that text. What is past 256 tokens isn't read."""
+        encodings = self._tokenizer.encode_batch(list(texts))
+        found: dict[int, Tokens] = {}
+        for places, hidden, _ in self._batches(encodings):
+            for row, place in enumerate(places):
+                # The first and the last stand for the text as a whole.
+                words = slice(1, len(encodings[place].ids) - 1)
+                found[place] = Tokens(
+                    np.array(encodings[place].ids[words], np.int64),
+                    np.array(encodings[place].offsets[words], np.int64).reshape(-1, 2),
+                    _of_length_1(hidden[row, words]),
+                )
+        return [found[place] for place in range(len(texts))]
+
+    def _batches(self, encodings: Sequence[Encoding]) -> Iterator[tuple[list[int], Vectors, Vectors]]:
+        """Yield places of texts, their hidden states (texts, tokens, 384), and the mask (texts, tokens), 0 for padding."""
+        encoded = [encoding.ids for encoding in encodings]
         by_length = sorted(range(len(encoded)), key=lambda place: len(encoded[place]))
         start = 0
         while start < len(by_length):
@@ -50,11 +86,10 @@ class MiniLM:
             while end < len(by_length) and (end + 1 - start) * len(encoded[by_length[end]]) <= _BATCH_TOKENS:
                 end += 1
             places = by_length[start:end]
-            vectors[places] = self._forward([encoded[place] for place in places])
+            yield places, *self._forward([encoded[place] for place in places])
             start = end
-        return vectors
 
-    def _forward(self, batch: Sequence[Sequence[int]]) -> Vectors:
+    def _forward(self, batch: Sequence[Sequence[int]]) -> tuple[Vectors, Vectors]:
         longest = max(map(len, batch))
         ids = np.zeros((len(batch), longest), np.int64)
         mask = np.zeros((len(batch), longest), np.float32)
@@ -78,9 +113,7 @@ class MiniLM:
             hidden = self._normalised(
                 hidden + self._linear(inner, f"{layer}.output.dense"), f"{layer}.output.LayerNorm"
             )
-        pooled = (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdims=True)
-        normalised: Vectors = pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), _EPSILON)
-        return normalised
+        return hidden, mask
 
     def _attention(self, hidden: Vectors, name: str, hide: Vectors) -> Vectors:
         texts, tokens, width = hidden.shape
@@ -109,6 +142,11 @@ class MiniLM:
         deviation = np.sqrt((centred * centred).mean(-1, keepdims=True) + np.float32(_EPSILON))
         scaled: Vectors = centred / deviation * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
         return scaled
+
+
+def _of_length_1(vectors: Vectors) -> Vectors:
+    scaled: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), _EPSILON)
+    return scaled
 
 
 def _gelu(values: Vectors) -> Vectors:

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import openai
 
+from quokkaq.lib import egress
 from quokkaq.lib.embedding import EmbeddingUnavailable
 from quokkaq.lib.embedding.minilm import Vectors
 
@@ -16,6 +17,8 @@ TIMEOUT_SECONDS = 10.0
 RETRIES = 2
 # Texts in one request; services refuse more than some hundreds.
 BATCH = 64
+# 64 vectors of 4096 numbers in decimals.
+MOST_BYTES = 16 * 1024 * 1024
 
 
 class RemoteEmbedder:
@@ -26,8 +29,9 @@ class RemoteEmbedder:
     def __init__(self, *, base_url: str, api_key: str, model: str) -> None:
         self.model = model
         # No retries of its own: the SDK would try time-outs and conflicts again, too.
+        http = egress.client(base_url=base_url, seconds=2 * TIMEOUT_SECONDS, most=MOST_BYTES)
         self._client = openai.OpenAI(
-            base_url=base_url, api_key=api_key or "none", timeout=TIMEOUT_SECONDS, max_retries=0
+            base_url=base_url, api_key=api_key or "none", timeout=TIMEOUT_SECONDS, max_retries=0, http_client=http
         )
 
     @cached_property

@@ -1,0 +1,57 @@
+"""Routes of signing in and of /me/security/, under the names that allauth knows them by."""
+
+from django.urls import path, re_path
+
+from accounts import views
+from accounts.views import entering, providers, security
+
+urlpatterns = [
+    path("sign-in/", views.sign_in, name="account_login"),
+    path("sign-out/", views.sign_out, name="account_logout"),
+    path("sign-in/inactive/", entering.inactive, name="account_inactive"),
+    path("sign-in/institution/", entering.find_institution, name="find-institution"),
+    path("sign-in/at/<slug:slug>/", entering.sign_in_at, name="sign-in-at"),
+    path("sign-up/", entering.sign_up, name="account_signup"),
+    path("sign-up/sent/", entering.sign_up_sent, name="account_sign_up_sent"),
+    path("sign-up/finish/<str:token>/", entering.sign_up_finish, name="sign-up-finish"),
+    path("sign-in/reset/", entering.reset, name="account_reset_password"),
+    path("sign-in/reset/sent/", entering.reset_sent, name="account_reset_password_done"),
+    path("sign-in/reset/done/", entering.reset_done, name="account_reset_password_from_key_done"),
+    re_path(
+        r"^sign-in/reset/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>[^/]+)/$",
+        entering.reset_from_key,
+        name="account_reset_password_from_key",
+    ),
+    path("sign-in/confirm/", entering.confirm_sent, name="account_email_verification_sent"),
+    re_path(r"^sign-in/confirm/(?P<key>[-:\w]+)/$", entering.confirm, name="account_confirm_email"),
+    path("sign-in/second-step/", entering.second_step, name="mfa_authenticate"),
+    path("sign-in/passkey/", entering.passkey_sign_in, name="mfa_login_webauthn"),
+    path("sign-in/cancelled/", providers.cancelled, name="socialaccount_login_cancelled"),
+    path("sign-in/error/", providers.error, name="socialaccount_login_error"),
+    path("sign-in/with/", providers.sign_up_closed, name="socialaccount_signup"),
+    path("oidc/<slug:provider_id>/login/", providers.oidc_login, name="openid_connect_login"),
+    path("oidc/<slug:provider_id>/login/callback/", providers.oidc_callback, name="openid_connect_callback"),
+    path("saml/<slug:organization_slug>/login/", providers.saml_login, name="saml_login"),
+    path("saml/<slug:organization_slug>/acs/", providers.saml_acs, name="saml_acs"),
+    path("saml/<slug:organization_slug>/acs/finish/", providers.saml_finish, name="saml_finish_acs"),
+    path("saml/<slug:organization_slug>/metadata/", providers.saml_metadata, name="saml_metadata"),
+    path("saml/<slug:organization_slug>/sls/", providers.saml_logout, name="saml_sls"),
+    path("me/security/", security.security, name="mfa_index"),
+    path("me/security/sessions/", security.sessions, name="usersessions_list"),
+    path("me/security/again/", security.PasswordAgain.as_view(), name="account_reauthenticate"),
+    path("me/security/again/code/", security.CodeAgain.as_view(), name="mfa_reauthenticate"),
+    path("me/security/again/passkey/", security.PasskeyAgain.as_view(), name="mfa_reauthenticate_webauthn"),
+    path("me/security/again/sign-in/", security.sign_in_again, name="sign-in-again"),
+    path("me/security/password/", security.ChangePassword.as_view(), name="account_change_password"),
+    path("me/security/password/set/", security.SetPassword.as_view(), name="account_set_password"),
+    path("me/security/email/", security.ChangeAddress.as_view(), name="account_email"),
+    path("me/security/app/", security.SetUpApp.as_view(), name="mfa_activate_totp"),
+    path("me/security/app/remove/", security.RemoveApp.as_view(), name="mfa_deactivate_totp"),
+    path("me/security/recovery-codes/", security.RecoveryCodes.as_view(), name="mfa_view_recovery_codes"),
+    path("me/security/recovery-codes/new/", security.NewRecoveryCodes.as_view(), name="mfa_generate_recovery_codes"),
+    path("me/security/passkeys/", security.Passkeys.as_view(), name="mfa_list_webauthn"),
+    path("me/security/passkeys/add/", security.AddPasskey.as_view(), name="mfa_add_webauthn"),
+    path("me/security/passkeys/<int:pk>/", security.RenamePasskey.as_view(), name="mfa_edit_webauthn"),
+    path("me/security/passkeys/<int:pk>/remove/", security.RemovePasskey.as_view(), name="mfa_remove_webauthn"),
+    path("me/security/connections/", security.Connections.as_view(), name="socialaccount_connections"),
+]

@@ -1,0 +1,1 @@
+"""The database engine: PostgreSQL, told before each statement for whom it is."""

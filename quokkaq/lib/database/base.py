@@ -1,0 +1,130 @@
+"""PostgreSQL whose row-level security follows `quokkaq.lib.tenancy`.
+
+The scope in force is written to the connection before the first statement under it, in one round trip, and again only
+when it changes. A connection that comes from the pool is told anew, whatever it was told before; on its way back it is
+told nobody. Behind PgBouncer in transaction mode, where the next statement may find another server, each statement
+outside a transaction is sent in one with its scope.
+"""
+
+from typing import Any
+
+from django.conf import settings
+from django.db.backends.postgresql import base
+from psycopg.pq import TransactionStatus
+
+from quokkaq.lib import tenancy
+from quokkaq.lib.database.pool import SET
+from quokkaq.lib.database.watching import watch
+from quokkaq.lib.metrics.database import count_error
+
+# What a connection was told last: nothing anybody knows of.
+_UNKNOWN = object()
+
+
+# Its stubs leave out what is overridden here.
+_Django: Any = base.DatabaseWrapper
+
+
+class DatabaseWrapper(_Django):  # type: ignore[misc]
+    _told: Any = _UNKNOWN
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.execute_wrappers.append(watch)
+
+    def get_connection_params(self) -> dict[str, Any]:
+        params: dict[str, Any] = super().get_connection_params()
+        if settings.DATABASE_BEHIND_PGBOUNCER:
+            params["cursor_factory"] = _in_transactions(params["cursor_factory"])
+        return params
+
+    def get_new_connection(self, params: dict[str, Any]) -> Any:
+        self._told = _UNKNOWN
+        try:
+            return super().get_new_connection(params)
+        except Exception as error:
+            count_error(error)
+            raise
+
+    def _cursor(self, name: str | None = None) -> Any:
+        if self.connection is None:
+            self.ensure_connection()
+        self._tell()
+        return super()._cursor(name)
+
+    def _tell(self) -> None:
+        """Write the scope in force to the connection, unless it knows."""
+        wanted = tenancy.current()
+        if wanted == self._told or self.needs_rollback:
+            return
+        if settings.DATABASE_BEHIND_PGBOUNCER and self.connection.autocommit:
+            return  # each statement brings its own
+        if self.connection.info.transaction_status == TransactionStatus.INERROR:
+            return  # nothing but a rollback is taken now
+        with self.wrap_database_errors, self.connection.cursor() as cursor:
+            # rule: raw-sql (a constant, or what others send passes through)
+            cursor.execute(*statement(wanted, local=settings.DATABASE_BEHIND_PGBOUNCER))
+        self._told = wanted
+
+    # A rollback takes back what was told since the transaction, or the savepoint, began.
+
+    def _rollback(self) -> Any:
+        self._told = _UNKNOWN
+        return super()._rollback()
+
+    def _savepoint_rollback(self, sid: str) -> None:
+        super()._savepoint_rollback(sid)
+        self._told = _UNKNOWN
+
+    def _commit(self) -> Any:
+        if settings.DATABASE_BEHIND_PGBOUNCER:
+            self._told = _UNKNOWN
+        return super()._commit()
+
+    def _set_autocommit(self, autocommit: bool) -> None:
+        if settings.DATABASE_BEHIND_PGBOUNCER:
+            self._told = _UNKNOWN
+        super()._set_autocommit(autocommit)
+
+
+def statement(scope: tenancy.Scope | None, *, local: bool) -> tuple[str, list[str]]:
+    """Return the SQL that tells a connection for whom it works, with its parameters.
+
+    Args:
+        local: for the transaction only.
+    """
+    entered = scope or tenancy.NOBODY
+    sql = f"SELECT {SET.format(local=str(local).lower())}"
+    values = [str(entered.institution or ""), str(entered.person or ""), entered.session]
+    if settings.DATABASE_ASSUME_ROLE:
+        # Tests prepare and look as the owner; what runs in a scope runs as the web server does.
+        sql += f", set_config('role', %s, {str(local).lower()})"
+        values.append(settings.DATABASE_ASSUME_ROLE if scope and scope.institution != tenancy.EVERY else "none")
+    return sql, values
+
+
+def _in_transactions(cursor_class: type[Any]) -> type[Any]:
+    """Return a cursor that sends a statement outside a transaction in one of its own, with the scope before it."""
+
+    class Cursor(cursor_class):  # type: ignore[misc]  # made at run time
+        def execute(self, *args: Any, **kwargs: Any) -> Any:
+            if not self.connection.autocommit or self.connection.info.transaction_status:
+                # rule: raw-sql (a constant, or what others send passes through)
+                return super().execute(*args, **kwargs)
+            with self.connection.transaction():
+                # rule: raw-sql (a constant, or what others send passes through)
+                super().execute(*statement(tenancy.current(), local=True))
+                # rule: raw-sql (a constant, or what others send passes through)
+                return super().execute(*args, **kwargs)
+
+        def executemany(self, *args: Any, **kwargs: Any) -> Any:
+            if not self.connection.autocommit or self.connection.info.transaction_status:
+                # rule: raw-sql (a constant, or what others send passes through)
+                return super().executemany(*args, **kwargs)
+            with self.connection.transaction():
+                # rule: raw-sql (a constant, or what others send passes through)
+                super().execute(*statement(tenancy.current(), local=True))
+                # rule: raw-sql (a constant, or what others send passes through)
+                return super().executemany(*args, **kwargs)
+
+    return Cursor

@@ -1,0 +1,42 @@
+"""What belongs to the installation itself, and to no institution."""
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+
+class OperationName(models.TextChoices):
+    BACKUP_DATABASE = "backup-database", "Backup of the database"
+    BACKUP_MEDIA = "backup-media", "Backup of the files"
+    RESTORE_DRILL = "restore-drill", "Restore drill"
+
+
+class Operation(models.Model):
+    """When something operators do regularly was done last. Metrics and alerts go by it, wherever the backups lie."""
+
+    name = models.CharField(max_length=40, primary_key=True, choices=OperationName)
+    ended_at = models.DateTimeField(default=timezone.now)
+    succeeded = models.BooleanField(default=True)
+    size = models.PositiveBigIntegerField("size in bytes", null=True)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(condition=Q(name__in=OperationName.values), name="operation_name_known"),
+        ]
+
+    def __str__(self) -> str:
+        return self.get_name_display()
+
+
+class JobFailure(models.Model):
+    """Why a job failed last, without anything people wrote. The database deletes it with its job."""
+
+    job_id = models.BigIntegerField(primary_key=True)
+    error = models.CharField(max_length=100)  # the exception's class
+    text = models.CharField(max_length=300)  # what it said, scrubbed
+    place = models.CharField(max_length=200)  # file and line, or empty
+    failed_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.error} in job {self.job_id}"
