@@ -26,6 +26,17 @@ from tests.services.s3_server import S3Server, s3
 __all__ = ["s3"]
 
 
+# Tests of browsers and of processes that are killed depend on the machine's clock. One that fails is tried again, and the
+# summary says so; what fails twice fails.
+CLOCKED = ("browser", "drill")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(item.get_closest_marker(name) for name in CLOCKED):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @contextmanager
 def files_in(folder: Path) -> Iterator[None]:
     """Have Django keep files in a folder inside the block."""

@@ -26,6 +26,13 @@ document.addEventListener("input", (event) => {
   if (event.target.matches("textarea[data-grow]")) grow(event.target);
 });
 
+// What somebody typed before the scripts were there (a slow connection) counts as typed: it is previewed and kept, too.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const box of document.querySelectorAll("textarea, input:not([type=search])")) {
+    if (box.value !== box.defaultValue) box.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+});
+
 // A row of places that scrolls sideways on a phone starts where one is.
 for (const row of document.querySelectorAll(".sidebar, .tabs")) {
   const here = row.querySelector("[aria-current]");

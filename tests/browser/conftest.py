@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import Institution
@@ -22,6 +22,8 @@ FLAGS = [
 # What Chromium says in the console when a page's policy refused something.
 REFUSAL = re.compile("Content Security Policy|Trusted(HTML|Script|ScriptURL|Type)")
 Visit = Callable[..., Page]
+# A busy machine takes its time.
+expect.set_options(timeout=15_000)
 
 
 @pytest.fixture(scope="module")

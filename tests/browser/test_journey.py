@@ -4,7 +4,7 @@ import re
 import subprocess
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from ai_answers.models import Answer
 from forum import actions
@@ -75,6 +75,18 @@ def test_ask_answer_cite_reply_endorse(
     expect(sam.locator(".question-card")).to_contain_text("Resolved")
     sam.locator(f"#vote-{post.pk.hex}").click()
     expect(sam.locator(f"#vote-{post.pk.hex}")).to_have_attribute("aria-pressed", "true")
+
+
+def test_what_is_typed_before_the_scripts_are_there_is_previewed(stage: World, visit: Visit) -> None:
+    sam = visit("sam")
+    held: list[Route] = []
+    sam.route(re.compile(r"/static/.*\.js"), lambda route: held.append(route))
+    sam.goto("/c/cs-101/ask/", wait_until="commit")
+    sam.get_by_label("Details").fill("Is it **once**?")
+    assert held
+    for route in held:
+        route.continue_()
+    expect(sam.locator("#preview strong")).to_have_text("once")
 
 
 def test_a_refused_question_keeps_what_was_typed(stage: World, visit: Visit) -> None:
