@@ -54,7 +54,7 @@ set_standbys() {
         sql "$primary" 3 'SELECT pg_reload_conf()' >/dev/null
 }
 
-# Exit codes: 0 nothing to do, 4 the primary is gone and the standby may be promoted.
+# Exit codes: 0 nothing to do, 3 the primary doesn't answer, 4 the primary is gone and the standby may be promoted.
 look() {
     read_state
     [ -n "$primary" ] || find_primary
@@ -70,7 +70,7 @@ look() {
         write_state || say "the state can't be written"
         say "$primary doesn't answer ($failures of $FAILURES, $mode)"
         [ "$failures" -lt "$FAILURES" ] || return 4
-        return 0
+        return 3
     fi
     # shellcheck disable=SC2086  # its words
     set -- $found
@@ -100,15 +100,17 @@ look() {
     [ "$before" = "$mode" ] || say "$primary: $mode"
 }
 
+# Held by this process alone: not by a `sleep` that outlives it.
 exec 9>"$STATE_DIR/watch.lock"
 flock -n 9 || refuse "another watch.sh runs"
 while :; do
     code=0
     # While somebody promotes or switches, there is nothing to look at.
-    ( flock -n 8 || exit 0; look ) 8>"$STATE_DIR/lock" || code=$?
+    ( flock -n 8 || exit 0; look ) 8>"$STATE_DIR/lock" 9>&- || code=$?
     if [ "$code" -eq 4 ] && [ "$AUTOMATIC" = yes ]; then
         "$here/promote.sh" --config "$config" 9>&- || say "nobody was promoted"
     fi
     [ "$once" = no ] || exit "$code"
-    if [ "$code" -eq 0 ]; then sleep "$POLL_SECONDS"; else sleep 0.3; fi
+    # A primary that doesn't answer is looked at more often.
+    if [ "$code" -eq 0 ]; then sleep "$POLL_SECONDS" 9>&-; else sleep 0.5 9>&-; fi
 done

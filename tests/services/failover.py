@@ -36,6 +36,7 @@ class Pair:
     pooler_port: int = field(default_factory=free_port)
     settings: dict[str, str] = field(default_factory=dict)
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    writers: list["Writer"] = field(default_factory=list)
 
     # Settings
 
@@ -115,6 +116,13 @@ class Pair:
     def watch(self) -> subprocess.Popen[bytes]:
         return self.start(str(SCRIPTS / "watch.sh"), "--config", str(self.home / "watch.conf"), log="watch.log")
 
+    def watch_by(self, **settings: str) -> None:
+        """Watch by other settings."""
+        end(next(process for process in self.started if any("watch.sh" in word for word in process.args)))
+        with (self.home / "watch.conf").open("a") as file:
+            file.writelines(f"{name}='{value}'\n" for name, value in settings.items())
+        self.watch()
+
     def pool(self) -> None:
         (self.home / "databases.ini").write_text(
             "[databases]\n"
@@ -124,7 +132,14 @@ class Pair:
         )  # fmt: skip
         self.start(PGBOUNCER, str(self.home / "pgbouncer.ini"), log="pgbouncer.out")
 
+    def write(self, name: str, url: str = "", namespace: str = "", options: str = "") -> "Writer":
+        """Start a writer, through the pooler when no URL is given; it ends with the drill at the latest."""
+        self.writers.append(Writer(name, url or self.pooled, namespace, options).start())
+        return self.writers[-1]
+
     def end(self) -> None:
+        for writer in self.writers:
+            writer.stop(seconds=0)
         for process in reversed(self.started):
             # The whole session: a script's children, too.
             with suppress(ProcessLookupError):
@@ -197,6 +212,9 @@ def pair(
             made.watch()
             made.wait_for_sync()
             yield made
+        except BaseException:
+            print(made.said())
+            raise
         finally:
             made.end()
 
