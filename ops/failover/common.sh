@@ -14,7 +14,7 @@ load_settings() {
     [ -r "$1" ] || refuse "no settings in $1 (see failover.conf.example, or --config FILE)"
     NODES='' ADMIN_USER=postgres REPLICATION_USER=replicator STATE_DIR=/var/lib/quokkaq-failover
     PGBIN='' PGCONFIG='' WITNESS_COMMAND='' FENCE_COMMAND='' POOLER='' POOLER_FILE='' DATABASES=''
-    AUTOMATIC=no POLL_SECONDS=1 FAILURES=3 STANDBY_LOST=continue STANDBY_LOST_SECONDS=5 STATE_MAX_SECONDS=60
+    AUTOMATIC=no POLL_SECONDS=1 FAILURES=3 STANDBY_LOST=continue STANDBY_LOST_SECONDS=3 STATE_MAX_SECONDS=60
     # shellcheck disable=SC1090
     . "$1"
     [ -z "$PGBIN" ] || PATH="$PGBIN:$PATH"

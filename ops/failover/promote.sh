@@ -42,7 +42,7 @@ names=''
 recovering=$(sql "$standby" 3 'SELECT pg_is_in_recovery()') || refuse "$standby can't be reached"
 if [ "$recovering" = t ]; then
     # Gone, as seen from here, from the standby, and from a third place if there is one.
-    if sql "$primary" 2 'SELECT 1' >/dev/null 2>&1; then refuse "$primary answers: for a planned change use switch.sh"; fi
+    if sql "$primary" 1 'SELECT 1' >/dev/null 2>&1; then refuse "$primary answers: for a planned change use switch.sh"; fi
     if [ -n "$WITNESS_COMMAND" ] && hook 3 "$primary" "$WITNESS_COMMAND" >/dev/null 2>&1; then
         refuse "the witness reaches $primary"
     fi
@@ -67,13 +67,22 @@ if [ "$recovering" = t ]; then
     done
     [ -z "$missing" ] || [ "$loss" = yes ] || refuse "$missing. Bring $primary back, or lose data: --data-loss-accepted"
 
-    # A primary that waits for a standby that went can't acknowledge; stopping it is a courtesy then, and a must otherwise.
-    fenced=no
-    if [ -n "$FENCE_COMMAND" ] && hook 3 "$primary" "$FENCE_COMMAND" >/dev/null 2>&1; then fenced=yes; fi
-    if [ -n "$missing" ] && [ "$fenced$off" = nono ]; then
-        refuse "$primary may still acknowledge, and couldn't be stopped: pull its plug, then --primary-is-off"
+    fence() {
+        if [ -n "$FENCE_COMMAND" ] && hook 5 "$primary" "$FENCE_COMMAND" >/dev/null 2>&1; then
+            say "$primary is stopped"
+        else
+            say "$primary couldn't be stopped"
+            return 1
+        fi
+    }
+    say "promoting $standby${missing:+, AND DATA MAY BE LOST: $missing}"
+    if [ -n "$missing" ]; then
+        fence || [ "$off" = yes ] || refuse "$primary may still acknowledge: pull its plug, then --primary-is-off"
+    else
+        # A primary that waits for this standby can't acknowledge any more. Stopping it spares who still reads there, and is no reason
+        # to wait: a lost machine takes its time to say nothing.
+        fence &
     fi
-    say "promoting $standby (fenced: $fenced${missing:+, DATA MAY BE LOST: $missing})"
 else
     # Promoted already, by a run that was interrupted. Two that acknowledge are ruled out only if the old one waits.
     [ "$mode" = sync ] || [ "$off" = yes ] || [ "$loss" = yes ] || refuse "$standby was promoted by other hands, and $primary may acknowledge"
@@ -98,4 +107,5 @@ if [ -n "$POOLER" ]; then
         fi
     done
 fi
+wait
 say "$primary is the primary, $(($(now) - began)) s after this began. $old must rejoin: rejoin.sh $old"

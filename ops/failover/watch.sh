@@ -75,7 +75,7 @@ look() {
     # shellcheck disable=SC2086  # its words
     set -- $found
     recovering=$1 waits=$2 confirms=$3 streams=$4 near=$5 lsn=$6
-    [ "$recovering" = f ] || { say "$primary is in recovery: it was demoted by other hands, or still starts"; return 0; }
+    [ "$recovering" = f ] || { say "$primary is in recovery. If it follows the other one now, remove $STATE_DIR/state"; return 0; }
     seen=$(now) failing_since=0 failures=0
     before=$mode
     if [ "$waits$confirms$streams" = ttt ]; then

@@ -45,7 +45,9 @@ class Pair:
         with (self.primary.data / "postgresql.conf").open("a") as file:
             file.write(f"include '{SCRIPTS / 'postgresql.conf'}'\n")
         stop = f"pg_ctl stop -s -m {{mode}} -D {self.home}/$NODE"
-        start = "case $NODE in " + " ".join(f"{n}) {self._start(server)} ;;" for n, server in self.nodes.items()) + " esac"
+        start = (
+            "case $NODE in " + " ".join(f"{n}) {self._start(server)} ;;" for n, server in self.nodes.items()) + " esac"
+        )
         rejoin = f"{SCRIPTS / 'rejoin.sh'} --config {self.home}/$NODE.conf $NODE"
         common = {
             "NODES": " ".join(self.nodes), "ADMIN_USER": "postgres", "REPLICATION_USER": "postgres",
@@ -167,7 +169,9 @@ class Pair:
 
     def wait_for_sync(self, seconds: float = 60) -> None:
         """Wait until the primary waits for the standby, and the state says so."""
-        wait_for(lambda: self.state.get("mode") == "sync", seconds=seconds, what=f"a synchronous standby: {self.said()}")
+        wait_for(
+            lambda: self.state.get("mode") == "sync", seconds=seconds, what=f"a synchronous standby: {self.said()}"
+        )
         found = self.primary.ask("SELECT array_agg(sync_state) FROM pg_stat_replication")
         # With ANY 1 (…) PostgreSQL calls it quorum.
         assert found in (["quorum"], ["sync"]), found
