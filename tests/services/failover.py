@@ -86,10 +86,10 @@ class Pair:
 
     def command(self, *arguments: str, namespace: str | None = None) -> list[str]:
         """The command as the servers' account, in a namespace."""
-        account, inside = _account(), self.watcher if namespace is None else namespace
+        user, inside = _account(), self.watcher if namespace is None else namespace
         prefix = ["ip", "netns", "exec", inside] if inside else []
-        if account:
-            prefix += ["setpriv", f"--reuid={account}", f"--regid={account}", "--clear-groups"]
+        if user:
+            prefix += ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
         return [*prefix, *arguments]
 
     def script(self, name: str, *arguments: str, check: bool = True, on: str = "") -> subprocess.CompletedProcess[str]:
@@ -119,8 +119,8 @@ class Pair:
         return self.start(str(SCRIPTS / "watch.sh"), "--config", str(self.home / "watch.conf"), log="watch.log")
 
     def watch_by(self, **settings: str) -> None:
-        """Watch by other settings."""
-        end(next(process for process in self.started if any("watch.sh" in word for word in process.args)))
+        """Watch by other settings; the watch is what was started last."""
+        end(self.started[-1])
         with (self.home / "watch.conf").open("a") as file:
             file.writelines(f"{name}='{value}'\n" for name, value in settings.items())
         self.watch()
