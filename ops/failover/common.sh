@@ -50,7 +50,8 @@ sql() {
 # hook SECONDS NODE COMMAND. Locks aren't handed on: a server it starts would hold them for ever.
 hook() { NODE="$2" timeout -k 1 "$1" sh -c "$3" </dev/null 8>&- 9>&-; }
 
-# The state: who is the primary, whether the other one has all that was acknowledged (sync) or may not (alone), and when that was seen.
+# The state: who is the primary, whether the other one has all that was acknowledged (sync),
+# may not (alone) or is about to take over (handover), and when that was seen.
 read_state() {
     primary='' mode=alone seen=0 failing_since=0 failures=0 absent_since=0 flush_lsn=0/0
     # shellcheck disable=SC1091

@@ -40,7 +40,16 @@ names=''
 [ "$waiting" = no ] || names="ANY 1 ($primary)"
 
 recovering=$(sql "$standby" 3 'SELECT pg_is_in_recovery()') || refuse "$standby can't be reached"
-if [ "$recovering" = t ]; then
+missing=''
+case $mode$recovering in
+    handover_lossy*) missing="as was decided before" ;;
+    # All was found well, and the decision stands, whoever came back since.
+    handover*) say "a change of the primary to $standby was interrupted: going on from there" ;;
+    # The old primary waits for this one, so it acknowledges nothing.
+    syncf) say "$standby is promoted already: going on from there" ;;
+    *f) refuse "$standby was promoted by other hands, and $primary may acknowledge. Stop one of them, then remove $STATE_DIR/state" ;;
+esac
+if [ "$mode$recovering" = synct ] || [ "$mode" = alone ]; then
     # Gone, as seen from here, from the standby, and from a third place if there is one.
     if sql "$primary" 1 'SELECT 1' >/dev/null 2>&1; then refuse "$primary answers: for a planned change use switch.sh"; fi
     if [ -n "$WITNESS_COMMAND" ] && hook 3 "$primary" "$WITNESS_COMMAND" >/dev/null 2>&1; then
@@ -54,7 +63,6 @@ if [ "$recovering" = t ]; then
     done
 
     # Has it all that was acknowledged?
-    missing=''
     [ "$mode" = sync ] || missing="when last seen, $primary acknowledged without $standby"
     [ "$failing_since" -ne 0 ] || failing_since=$began
     [ $((failing_since - seen)) -le "$STATE_MAX_SECONDS" ] || missing="nobody looked at $primary for too long before it failed"
@@ -66,34 +74,35 @@ if [ "$recovering" = t ]; then
         sleep 0.5
     done
     [ -z "$missing" ] || [ "$loss" = yes ] || refuse "$missing. Bring $primary back, or lose data: --data-loss-accepted"
-
-    fence() {
-        if [ -n "$FENCE_COMMAND" ] && hook 5 "$primary" "$FENCE_COMMAND" >/dev/null 2>&1; then
-            say "$primary is stopped"
-        else
-            say "$primary couldn't be stopped"
-            return 1
-        fi
-    }
-    say "promoting $standby${missing:+, AND DATA MAY BE LOST: $missing}"
-    if [ -n "$missing" ]; then
-        fence || [ "$off" = yes ] || refuse "$primary may still acknowledge: pull its plug, then --primary-is-off"
-    else
-        # A primary that waits for this standby can't acknowledge any more. Stopping it spares who still reads there, and is no reason
-        # to wait: a lost machine takes its time to say nothing.
-        fence &
-    fi
-else
-    # Promoted already, by a run that was interrupted. Two that acknowledge are ruled out only if the old one waits.
-    [ "$mode" = sync ] || [ "$off" = yes ] || [ "$loss" = yes ] || refuse "$standby was promoted by other hands, and $primary may acknowledge"
-    say "$standby is promoted already: going on from there"
 fi
 
+fence() {
+    if [ -n "$FENCE_COMMAND" ] && hook 5 "$primary" "$FENCE_COMMAND" >/dev/null 2>&1; then
+        say "$primary is stopped"
+    else
+        say "$primary couldn't be stopped"
+        return 1
+    fi
+}
+say "promoting $standby${missing:+, AND DATA MAY BE LOST: $missing}"
+if [ -n "$missing" ]; then
+    fence || [ "$off" = yes ] || refuse "$primary may still acknowledge: pull its plug, then --primary-is-off"
+    mode=handover_lossy
+else
+    # A primary that waits for this standby can't acknowledge any more. Stopping it spares who still reads there, and is no reason
+    # to wait: a lost machine takes its time to say nothing.
+    fence &
+    mode=handover
+fi
+# Whatever happens from here on, nobody lets the old primary go on alone.
+write_state
 become_primary "$standby" "$names" || refuse "$standby couldn't be promoted: read its log, and repeat"
 old=$primary
 primary=$standby mode=alone seen=$(now) failing_since=0 failures=0 absent_since=0 flush_lsn=0/0
 repoint "$primary"
 write_state
+# Where switch.sh was interrupted, clients are held back.
+pooler_each RESUME 5 2>/dev/null || true
 # Sessions that hang on a server that says nothing would do so until TCP gives up.
 if [ -n "$POOLER" ]; then
     for try in 1 2 3 4; do

@@ -28,6 +28,7 @@ load_settings "$config"
 lock_state 10
 read_state
 [ -n "$primary" ] || refuse "nothing is known of the two servers: run watch.sh first"
+case $mode in handover*) refuse "a change of the primary was interrupted: run promote.sh, which goes on from there" ;; esac
 standby=$(other "$primary")
 ready=$(sql "$primary" 3 "SELECT count(*) FROM pg_stat_replication WHERE application_name = '$standby'
     AND state = 'streaming' AND sync_state IN ('sync', 'quorum')") || refuse "$primary can't be reached: promote.sh is for that"
@@ -60,6 +61,8 @@ for try in 1 2 3 4 5 6 7 8 9 10; do
 done
 # From here on there is no way back: once promotion was asked for, only forward is safe.
 trap - EXIT HUP INT TERM
+mode=handover
+write_state
 become_primary "$standby" '' || refuse "$standby wasn't promoted: run promote.sh, which goes on from here"
 old=$primary
 primary=$standby mode=alone seen=$(now) failing_since=0 failures=0 absent_since=0 flush_lsn=0/0

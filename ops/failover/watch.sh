@@ -16,6 +16,7 @@ Who decides, and why there are never two that acknowledge:
   Whatever fails between two steps leaves "alone", and nobody is promoted.
 - After FAILURES failed looks in a row, with "sync", promote.sh runs. It needs a second vote, the standby's: that it no longer hears the
   primary either. A primary that is merely cut off from here goes on.
+- "handover" is written before anybody is promoted: whatever interrupts that, it is gone on with, and the old primary never goes on alone.
 - A promoted standby confirms nothing to the old primary, which therefore can't acknowledge a commit, reachable or not, fenced or not.
 - If this machine is gone, everything goes on as it is; nobody is promoted until it is back.
 TEXT
@@ -54,11 +55,16 @@ set_standbys() {
         sql "$primary" 3 'SELECT pg_reload_conf()' >/dev/null
 }
 
-# Exit codes: 0 nothing to do, 3 the primary doesn't answer, 4 the primary is gone and the standby may be promoted.
+# Exit codes: 0 nothing to do, 3 the primary doesn't answer, 4 promote.sh is to run.
 look() {
     read_state
     [ -n "$primary" ] || find_primary
     standby=$(other "$primary")
+    case $mode in handover*)
+        say "a change of the primary to $standby was interrupted: promote.sh goes on from there"
+        return 4
+        ;;
+    esac
     if ! found=$(sql "$primary" 1 "SELECT pg_is_in_recovery(), current_setting('synchronous_standby_names') <> '',
         coalesce(r.sync_state IN ('sync', 'quorum'), false), coalesce(r.state = 'streaming', false),
         CASE WHEN pg_is_in_recovery() THEN false
@@ -91,6 +97,11 @@ look() {
         [ "$absent_since" -ne 0 ] || absent_since=$seen
         say "$standby is away, and $primary waits for it"
         if [ "$STANDBY_LOST" = continue ] && [ $((seen - absent_since)) -ge "$STANDBY_LOST_SECONDS" ]; then
+            if [ "$(sql "$standby" 2 'SELECT pg_is_in_recovery()' 2>/dev/null || true)" = f ]; then
+                write_state
+                say "$standby was promoted by other hands, so $primary doesn't go on alone. Run promote.sh, or stop $standby"
+                return 0
+            fi
             mode=alone
             write_state || return 1
             set_standbys '' || say "couldn't have $primary go on alone"

@@ -1,5 +1,6 @@
 """Two PostgreSQL servers, PgBouncer and what `ops/failover` has to keep watch over them, for drills."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -158,6 +159,13 @@ class Pair:
         with suppress(OSError):
             return dict(line.split("=", 1) for line in (self.home / "state/state").read_text().splitlines())
         return {}
+
+    def know(self, state: dict[str, str], **changes: str) -> None:
+        """Have the scripts go by another state."""
+        with (self.home / "state/lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            text = "".join(f"{name}={value}\n" for name, value in {**state, **changes}.items())
+            (self.home / "state/state").write_text(text)
 
     @property
     def primary(self) -> Cluster:

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -96,19 +95,28 @@ def test_a_standby_is_promoted_only_when_it_has_everything_and_the_primary_is_go
         assert "alpha answers" in refusal("--data-loss-accepted", "--primary-is-off")
         alpha.kill()
         wait_for(lambda: int(drill.state["failures"]) > 3, what="the primary to be missed")
-        state = drill.home / "state/state"
-        known = state.read_text()
-        state.write_text(known.replace("mode=sync", "mode=alone"))
+        known = drill.state
+        drill.know(known, mode="alone")
         assert "acknowledged without beta" in refusal()
         assert "pull its plug" in refusal("--data-loss-accepted")
-        state.write_text(re.sub(r"seen=\d+", "seen=1", known))
+        drill.know(known, seen="1")
         assert "too long" in refusal()
-        state.write_text(re.sub(r"flush_lsn=.*", "flush_lsn=FF/0", known))
+        drill.know(known, flush_lsn="FF/0")
         assert "had confirmed up to FF/0" in refusal()
-        state.write_text(known)
-        # A run that was interrupted after it promoted goes on from there.
+        # Interrupted when it had just promoted, and the old primary comes back: it must not go on alone.
+        drill.know(known, mode="handover")
         beta.promote()
-        assert "promoted already" in drill.script("promote.sh").stdout
+        alpha.start()
+        time.sleep(6)
+        assert alpha.ask("SHOW synchronous_standby_names") == "ANY 1 (beta)"
+        # Nor when beta was promoted by other hands.
+        drill.know(known)
+        wait_for(lambda: "by other hands" in drill.said(), what="the watch to notice")
+        assert alpha.ask("SHOW synchronous_standby_names") == "ANY 1 (beta)"
+        drill.know(known, mode="handover")
+        said = drill.script("promote.sh").stdout
+        assert "interrupted: going on" in said
+        assert "alpha is stopped" in said
         assert drill.primary is beta
         drill.write("after")
         wait_for(lambda: drill.writers[0].acknowledged, what="writes through the pooler")
