@@ -41,7 +41,7 @@ class Command(django_migrate.Command):
             if changed:
                 say(f"Row-level security was set for {len(changed)} tables.")
 
-    def migration_progress_callback(self, action: str, migration: Any = None, fake: bool = False) -> None:  # noqa: FBT001, FBT002
+    def migration_progress_callback(self, action: str, migration: Any = None, fake: bool = False) -> None:
         if action in ("apply_start", "unapply_start"):
             self._doing = f"{migration.app_label}.{migration.name}"
         super().migration_progress_callback(action, migration, fake)
