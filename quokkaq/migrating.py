@@ -10,12 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import psycopg
 from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import DatabaseError, OperationalError, transaction
+from django.db.migrations import AddConstraint, AddIndex, RemoveConstraint, RemoveIndex
 from django.db.migrations.executor import MigrationExecutor
 
 # Seconds between tries.
@@ -25,18 +27,21 @@ SAY_EVERY = 30.0
 # lock_not_available, deadlock_detected
 _LOCKED = ("55P03", "40P01")
 
+# What changes a model's options, and none of its fields.
+_OPTIONS = (AddIndex, RemoveIndex, AddConstraint, RemoveConstraint)
+
 Say = Callable[[str], None]
 
 
 class Executor(MigrationExecutor):
-    """Notes that a migration was done, or taken back, in the same transaction.
+    """Notes that a migration was done, or taken back, in the same transaction; and makes no model anew for an index.
 
     Django notes it in one of its own afterwards wherever statements were put off to the end: killed in between, the next
     run would make everything a second time.
     """
 
     def apply_migration(self, state: Any, migration: Any, *args: Any, **kwargs: Any) -> Any:
-        with self._whole(migration):
+        with self._whole(migration), _sparing(migration):
             return super().apply_migration(state, migration, *args, **kwargs)
 
     def unapply_migration(self, state: Any, migration: Any, *args: Any, **kwargs: Any) -> Any:
@@ -50,6 +55,34 @@ class Executor(MigrationExecutor):
             return
         with transaction.atomic(using=self.connection.alias):
             yield
+
+
+@contextmanager
+def _sparing(migration: Any) -> Iterator[None]:
+    """Have indexes and constraints change what is known of a model in place, inside the block.
+
+    Django makes the classes of the model, and of all that point to it, anew for each: half the time of a migration from
+    nothing. They have the same fields and relations as before.
+    """
+    changed = [operation for operation in migration.operations if isinstance(operation, _OPTIONS)]
+    for operation in changed:
+        operation.state_forwards = partial(_in_place, operation)
+    try:
+        yield
+    finally:
+        for operation in changed:
+            del operation.state_forwards
+
+
+def _in_place(operation: Any, app_label: str, state: Any) -> None:
+    models = state.__dict__.pop("apps", None)  # without them, nothing is made anew
+    type(operation).state_forwards(operation, app_label, state)
+    if models is None:
+        return
+    state.__dict__["apps"] = models
+    options = state.models[app_label, operation.model_name_lower].options
+    known = models.get_model(app_label, operation.model_name)._meta
+    known.indexes, known.constraints = list(options.get("indexes", [])), list(options.get("constraints", []))
 
 
 @contextmanager

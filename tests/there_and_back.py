@@ -10,6 +10,8 @@ import json
 import os
 from typing import Any
 
+from django.db import transaction
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "quokkaq.settings")
 
 APPS = ("accounts", "forum", "ai_answers", "quokkaq")
@@ -47,10 +49,13 @@ def values(cursor: Any, asked: dict[str, list[str]]) -> dict[str, str]:
 
 
 def differing(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """Return the columns that hold other values; the table where the values are the same, but not together."""
-    names = sorted(name for name in before.keys() & after.keys() if before[name] != after[name])
-    found = [name for name in names if "." in name]
-    return found + [name for name in names if "." not in name and not any(of.startswith(f"{name}.") for of in found)]
+    """Return the columns that hold other values, and in their place the tables that hold more or fewer rows."""
+    found = set()
+    for name in before.keys() & after.keys():
+        if before[name] != after[name]:
+            same_number = before[name].split()[0] == after[name].split()[0]
+            found.add(name if same_number else name.partition(".")[0])
+    return sorted(found)
 
 
 def leave_traces() -> None:
@@ -99,7 +104,7 @@ def leave_traces() -> None:
 
 
 def step(executor: Any, migration: Any, state: Any, cursor: Any) -> dict[str, Any]:
-    """Take one migration back, do it again, and take it back; say what the way back lost and the way forth didn't bring."""
+    """Take one migration back, do it again, and undo that; say what the way back lost and the way forth didn't bring."""
     newer = columns(cursor)
     before = values(cursor, newer)
     executor.unapply_migration(state, migration)
@@ -109,10 +114,11 @@ def step(executor: Any, migration: Any, state: Any, cursor: Any) -> dict[str, An
     older = {table: names for table, names in older.items() if names}
     # Of what both schemes have. Rows as a whole are compared before and after the way forth.
     there = values(cursor, older)
-    executor.apply_migration(state.clone(), migration)
-    again = values(cursor, older)
+    with transaction.atomic():
+        executor.apply_migration(state.clone(), migration)
+        again = values(cursor, older)
+        transaction.set_rollback(True)
     known = {name: digest for name, digest in before.items() if "." in name and name in there}
-    executor.unapply_migration(state, migration)
     return {
         "compared": len(known), "lost": differing(known, there), "other": differing(known, again),
         "apart": sorted(table for table in older if there[table] != again[table] and not differing(known, again)),

@@ -78,7 +78,7 @@ def _value(cursor: Any, kind: str) -> str:
     if kind.endswith("[]"):
         return f"'{{}}'::{kind}"
     if kind.startswith(("vector", "halfvec")):
-        return f"array_fill(1, ARRAY[{kind.partition("(")[2][:-1] or 1}])::vector::{kind}"
+        return f"array_fill(1, ARRAY[{kind.partition('(')[2][:-1] or 1}])::vector::{kind}"
     if kind.startswith("procrastinate_"):
         return f"(enum_range(NULL::{kind}))[1]"
     return f"{VALUES[kind.split(maxsplit=1)[0].split('(', maxsplit=1)[0]]}::{kind}"
@@ -99,7 +99,8 @@ def test_a_row_of_the_last_release_can_be_written(cursor: Any) -> None:
                 if "institution_id" in of["columns"]:
                     given["institution_id"] = "gen_random_uuid()"
                 names = ", ".join(f'"{name}"' for name in given)
-                cursor.execute(f"INSERT INTO copy ({names}) VALUES ({', '.join(given.values())})")
+                row = f"({names}) VALUES ({', '.join(given.values())})" if given else "DEFAULT VALUES"
+                cursor.execute(f"INSERT INTO copy {row}")
                 written += cursor.rowcount
                 cursor.execute("DROP TABLE copy")
     assert written == len(last_release()["tables"]) > 90

@@ -19,6 +19,7 @@ import pytest
 from django.db import connection
 
 from ops.releases.record import last_release
+from ops.rules.migrations import BASELINE
 from tests.conftest import needed
 from tests.processes import ROOT, database_url, end, environment, free_port, wait_for
 from tests.recovery import measured
@@ -263,22 +264,40 @@ def test_a_pooler_is_refused(copy: Database, tmp_path: Path) -> None:
     assert "set OWNER_DATABASE_URL to its own address" in done.stderr
 
 
-# What an earlier scheme has no word for: it holds something else there, or nothing comes back.
-NO_WORD: dict[str, list[str]] = {}
+# What an earlier scheme has no word for, by the migration that is taken back: the columns that hold something else after
+# the way forth, and the tables that miss rows. Everything else comes back as it was.
+NO_WORD = {
+    # A file that is being checked.
+    "ai_answers.0009_imports_of_uploads": ["ai_answers_materialimport.state"],
+    # Why staff took an answer back.
+    "ai_answers.0007_withdrawal_reasons": ["ai_answers_answer.withdrawal_reason"],
+    # Answers that aren't shown, with what hangs on them.
+    "ai_answers.0006_life_of_an_answer": [
+        "ai_answers_answer", "ai_answers_answerfeedback", "ai_answers_citation", "ai_answers_modelcall.answer_id",
+    ],
+    # The index of words is made anew, out of what it is an index of.
+    "forum.0006_search_triggers": ["forum_searchentry.id", "forum_searchentry.vector"],
+}  # fmt: skip
 
 
 def test_every_migration_is_taken_back_and_done_again_on_data(copy: Database) -> None:
-    """Each after the first ones, one step back and forth: every row stays, with all its values."""
+    """Each after the first ones, one step back and forth, then all of them forth: every row stays, with all its values."""
     began = time.monotonic()
     command = [sys.executable, "-m", "tests.there_and_back"]
     done = subprocess.run(
-        command, cwd=ROOT, env=copy.environment(), capture_output=True, text=True, timeout=600, check=False
+        command, cwd=ROOT, env=copy.environment(), capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     said = json.loads(done.stdout.splitlines()[-1])
-    assert said["compared"] > 400
-    assert {name: step["other"] for name, step in said["steps"].items() if step["other"]} == NO_WORD
+    steps = {name: step for name, step in said["steps"].items() if step["other"] or step["apart"]}
+    assert {name: step["other"] for name, step in steps.items()} == NO_WORD
+    assert not any(step["apart"] for name, step in steps.items() if name not in NO_WORD)
+    # All of ours but the first of each app, and every column there was.
+    files = [path for app in BASELINE for path in (ROOT / app / "migrations").glob("0*.py")]
+    assert len(said["steps"]) == len(files) - 3
+    assert said["compared"] > 800
     assert said["policies"] > 70
+    assert said["threads"] > 50
     measured(
         "migrations", note="each migration taken back and done again on the demo's data", there_and_back_seconds=time.monotonic() - began,
         migrations_there_and_back=len(said["steps"]), columns_compared=said["compared"],
