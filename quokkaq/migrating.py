@@ -64,7 +64,7 @@ def _sparing(migration: Any) -> Iterator[None]:
     Django makes the classes of the model, and of all that point to it, anew for each: half the time of a migration from
     nothing. They have the same fields and relations as before.
     """
-    changed = [operation for operation in migration.operations if isinstance(operation, _OPTIONS)]
+    changed: list[Any] = [operation for operation in migration.operations if isinstance(operation, _OPTIONS)]
     for operation in changed:
         operation.state_forwards = partial(_in_place, operation)
     try:

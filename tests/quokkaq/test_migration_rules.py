@@ -26,7 +26,7 @@ def no_transaction(django_db_setup: None, django_db_blocker: DjangoDbBlocker) ->
 def project() -> ProjectState:
     """Two tables that are there already."""
     state = ProjectState()
-    fields = {
+    fields: dict[str, list[tuple[str, Any]]] = {
         "thread": [
             ("id", models.BigAutoField(primary_key=True)), ("title", models.CharField(max_length=40)),
             ("size", models.IntegerField(null=True)),

@@ -24,8 +24,20 @@ from tests.conftest import needed
 from tests.processes import ROOT, database_url, end, environment, free_port, wait_for
 from tests.recovery import measured
 
+# What these drills measured, kept together.
+FIGURES: dict[str, float | int | str] = {}
+
 # One process has them all: they share a database that was migrated once.
 pytestmark = [pytest.mark.django_db, pytest.mark.drill, pytest.mark.xdist_group("migrations")]
+
+
+def note(**figures: float | int | str) -> None:
+    FIGURES.update(figures)
+    measured(
+        "migrations",
+        note="from nothing by two hosts at once; each taken back and done again on the demo's data",
+        **FIGURES,
+    )
 
 
 class Database:
@@ -146,8 +158,7 @@ def test_two_hosts_migrate_an_empty_database_at_once(migrated: tuple[Database, l
     assert re.search(r"Another migrate is at work on this database: process \d+ \(for \d+ s\), from \S+\.", said[1])
     assert "No migrations to apply." in said[1]
     assert database.ask("SELECT count(*) FROM pg_policy WHERE polname = 'tenancy'") > 70
-    measured(
-        "migrations", note="migrate from nothing, two hosts at once", from_nothing_seconds=seconds,
+    note(from_nothing_seconds=seconds,
         migrations=database.ask("SELECT count(*) FROM django_migrations"),
     )  # fmt: skip
 
@@ -216,7 +227,6 @@ def test_an_index_that_a_killed_run_left_is_seen_to(busy: Database, started: Any
     assert busy.ask("SELECT to_regclass('row_by_size')") is None
     started(busy, "migrating", "0002").ends_well()  # and back
     assert busy.ask("SELECT count(*) FROM pg_index WHERE indrelid = 'migrating_row'::regclass") == 1
-    measured("migrations", note=f"killed while an index was {how}", indexes_healed=1)
 
 
 def test_a_pooler_is_refused(copy: Database, tmp_path: Path) -> None:
@@ -298,8 +308,7 @@ def test_every_migration_is_taken_back_and_done_again_on_data(copy: Database) ->
     assert said["compared"] > 800
     assert said["policies"] > 70
     assert said["threads"] > 50
-    measured(
-        "migrations", note="each migration taken back and done again on the demo's data", there_and_back_seconds=time.monotonic() - began,
+    note(there_and_back_seconds=time.monotonic() - began,
         migrations_there_and_back=len(said["steps"]), columns_compared=said["compared"],
     )  # fmt: skip
 
@@ -341,7 +350,6 @@ def test_code_of_the_last_release_works_on_the_schema_of_this_one(copy: Database
         "statuses": {"empty list": 200, "ask": 302, "reply": 302, "vote": 302, "list": 200, "page": 200, "search": 200},
         "votes": 1, "replies": 1, "listed": True, "read": True, "found": True,
     }  # fmt: skip
-    measured(
-        "migrations", note="code of the last release on the schema of this one", last_release_seconds=time.monotonic() - began,
+    note(last_release_seconds=time.monotonic() - began,
         last_release=last_release()["commit"][:7],
     )  # fmt: skip

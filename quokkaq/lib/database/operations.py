@@ -38,13 +38,14 @@ class RemoveIndexConcurrently(operations.RemoveIndexConcurrently):
                 super().database_backwards(app_label, schema_editor, from_state, to_state)
 
 
-class AddUniqueConcurrently(operations.NotInTransactionMixin, AddConstraint):  # type: ignore[misc]  # untyped there
+class AddUniqueConcurrently(operations.NotInTransactionMixin, AddConstraint):
     """A unique constraint of columns, whose index is built beside reading and writing and then made the constraint.
 
     One with a condition is but an index, and stays that. Raises `IntegrityError` where rows stand against it.
     """
 
     atomic = False
+    constraint: UniqueConstraint
 
     def __init__(self, model_name: str, constraint: UniqueConstraint) -> None:
         if not isinstance(constraint, UniqueConstraint) or constraint.expressions or constraint.deferrable:

@@ -10,7 +10,7 @@ from quokkaq.migrating import Executor, at_work, patiently
 from quokkaq.row_security import secure
 
 # Django's command has no other door for it.
-django_migrate.MigrationExecutor = Executor  # type: ignore[misc]
+django_migrate.MigrationExecutor = Executor  # type: ignore[attr-defined]
 
 
 class Command(django_migrate.Command):
