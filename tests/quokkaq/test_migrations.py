@@ -187,7 +187,12 @@ def test_a_lock_that_somebody_holds_is_waited_for_shortly_and_again(busy: Databa
 def test_a_killed_run_is_taken_up_where_it_stood(busy: Database, started: Any) -> None:
     """A migration is there whole, with the note that it was done, or not at all."""
     run = started(busy, "migrating", "0002")
-    wait_for(lambda: busy.ask("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"), seconds=120)
+    wait_for(
+        lambda: busy.ask(
+            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND datname = current_database()"
+        ),
+        seconds=120,
+    )
     run.process.kill()
     run.process.wait()
     again = started(busy, "migrating", "0002").ends_well()
@@ -211,7 +216,9 @@ def test_an_index_that_a_killed_run_left_is_seen_to(busy: Database, started: Any
             seconds=60,
         )
         time.sleep(1)  # longer than a lock is waited for
-        builder = busy.ask("SELECT pid FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%'")
+        builder = busy.ask(
+            "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%' AND datname = current_database()"
+        )
         assert builder, run.output.read_text()
         run.process.kill()
         run.process.wait()

@@ -8,5 +8,5 @@ class Migration(migrations.Migration):
         migrations.AddField(
             "row", "note", models.ForeignKey("migrating.row", models.CASCADE, null=True, db_index=False)
         ),
-        migrations.RunSQL("SELECT pg_sleep(1)", migrations.RunSQL.noop),
+        migrations.RunSQL("SELECT pg_sleep(2)", migrations.RunSQL.noop),
     ]
