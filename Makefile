@@ -65,6 +65,7 @@ lint: $(VENV)/.dev
 	@$(BIN)/python -m ops.rules.security
 	@QUOKKAQ_MODE=test $(BIN)/mypy .
 	@QUOKKAQ_MODE=test $(BIN)/python manage.py makemigrations --check --dry-run
+	@QUOKKAQ_MODE=test $(BIN)/python -m ops.rules.migrations
 	@sh ops/check-deploy.sh $(BIN)/python
 	@$(BIN)/yamllint --strict ops
 

@@ -72,6 +72,8 @@ if not DATABASE_URL and not PRODUCTION:
         OWNER_DATABASE_URL = EMBEDDED_POSTGRES.url()
 
 STATEMENT_TIMEOUT_MS = env.number("DATABASE_STATEMENT_TIMEOUT_MS", 15000)
+# How long `migrate` waits for a lock before it lets others pass and tries again.
+MIGRATE_LOCK_TIMEOUT_MS = env.number("MIGRATE_LOCK_TIMEOUT_MS", 3000, least=1)
 _address: dict[str, Any] = env.read.db_url_config(DATABASE_URL) if DATABASE_URL else {}
 # A socket's folder stands percent-encoded where a URL has its host.
 _address["HOST"] = unquote(_address.get("HOST", ""))
