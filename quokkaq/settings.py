@@ -90,6 +90,8 @@ _pool: dict[str, Any] = {
     "timeout": env.number("DATABASE_POOL_WAIT_SECONDS", 3, least=1),
     "max_lifetime": 1800,
     "max_idle": 300,
+    # A place that can't be filled for so long is given up, and taken again by the next who waits.
+    "reconnect_timeout": env.number("DATABASE_POOL_WAIT_SECONDS", 3, least=1),
     "reset": forget,
 }
 DATABASES: dict[str, dict[str, Any]] = {
@@ -158,6 +160,8 @@ MIDDLEWARE = [
     "quokkaq.lib.http.FormEncodingMiddleware",
     "csp.middleware.CSPMiddleware",
     "quokkaq.lib.health.views.HealthMiddleware",
+    # Above all that asks the database.
+    "quokkaq.lib.reading_again.ReadAgainMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -7,6 +7,7 @@ from django.db import OperationalError
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
+from psycopg.errors import QueryCanceled
 
 from accounts.access import Member, SignedInRequest, get_member
 from accounts.decorators import login_required
@@ -35,7 +36,9 @@ def search(request: SignedInRequest, slug: str) -> HttpResponse:
     cursor = request.GET.get("cursor", "")
     try:
         results = _results(member, query, cursor, problems)
-    except OperationalError:
+    except OperationalError as error:
+        if not isinstance(error.__cause__, QueryCanceled):
+            raise  # not the search was slow: the database is away
         results = Results([], problem=TOO_SLOW)
     context = {
         "member": member,
