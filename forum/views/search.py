@@ -15,6 +15,7 @@ from forum import access, actions
 from forum.models import MAX_TITLE, Tag, Thread
 from forum.search import PLACES, STATES, Query, Results, find, parse_query, similar_threads, suggest
 from quokkaq.lib.keyset import BadCursor
+from quokkaq.lib.replica import may_be_stale
 
 PLACE_NAMES = {"threads": "Threads", "posts": "Replies", "answers": "AI answers", "materials": "Materials"}
 # The ids of the search boxes: in the header, and on the search page.
@@ -24,6 +25,7 @@ TOO_SLOW = "This search takes too long. Add a word that is less common."
 
 @login_required
 @require_safe
+@may_be_stale
 def search(request: SignedInRequest, slug: str) -> HttpResponse:
     """Search the course; `#123` alone leads to the thread."""
     member = get_member(request.user, slug)
@@ -89,6 +91,7 @@ def query_problems(query: Query, tags: list[Tag]) -> list[str]:
 
 @login_required
 @require_safe
+@may_be_stale
 def suggestions(request: SignedInRequest, slug: str) -> HttpResponse:
     """Return threads for what stands in the search box so far."""
     member = get_member(request.user, slug)

@@ -32,6 +32,7 @@ class _Reading:
 
     may_again: bool = False
     wrote: bool = False
+    is_again: bool = False
 
 
 _current: ContextVar[_Reading | None] = ContextVar("reading", default=None)
@@ -77,6 +78,12 @@ def has_written() -> bool:
     return reading is not None and reading.wrote
 
 
+def is_again() -> bool:
+    """Tell whether the request under way is read for the second time."""
+    reading = _current.get()
+    return reading is not None and reading.is_again
+
+
 def answer(error: OperationalError | InterfaceError) -> LostWhileReading | None:
     """Return what has the page read again; None where it can't be."""
     reading = _current.get()
@@ -104,7 +111,7 @@ class ReadAgainMiddleware:
                 close_old_connections()
                 request.__dict__.clear()
                 request.__dict__.update(came)
-                _current.set(_Reading())
+                _current.set(_Reading(is_again=True))
                 response = self.get_response(request)
             return response
         finally:
