@@ -130,6 +130,7 @@ if DATABASE_REPLICA_URL:
     if _replica_options["pool"]:
         # There is the primary: nobody waits long for the copy.
         _replica_options["pool"] = {**_pool, "timeout": 1, "reconnect_timeout": 1}
+    _replica["ENGINE"] = DATABASES["default"]["ENGINE"]  # the one that tells for whom it works
     DATABASES["replica"] = {**DATABASES["default"], **_replica, "OPTIONS": _replica_options}
     DATABASE_ROUTERS = ["quokkaq.lib.replica.Router"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -116,7 +116,8 @@ def test_a_lost_connection_leaves_no_error_in_the_log_when_the_page_came(
 
 
 def test_a_session_that_broke_is_read_again_too(sam: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    load, lost = Walled._get_session_from_db, []
+    load = Walled._get_session_from_db
+    lost: list[bool] = []
 
     def breaking(self: Any) -> Any:
         if not lost:
