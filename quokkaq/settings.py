@@ -372,6 +372,8 @@ DBBACKUP_GPG_RECIPIENT = env.text("BACKUP_GPG_RECIPIENT") or None
 DBBACKUP_CLEANUP_KEEP = env.number("BACKUP_KEEP", 14, least=1)
 # The longest that an encrypted backup, here or off-site, is kept: people who erase themselves are told.
 BACKUP_RETENTION_DAYS = env.number("BACKUP_RETENTION_DAYS", 35, least=1)
+# Where drills restore, as the owner; empty: beside the database itself, under another name.
+RESTORE_DRILL_DATABASE_URL = env.secret("RESTORE_DRILL_DATABASE_URL")
 DBBACKUP_HOSTNAME = "quokkaq"
 DBBACKUP_SEND_EMAIL = False
 
