@@ -307,6 +307,20 @@ CLAMD_URL = env.text("CLAMD_URL")
 BACKUP_BUCKET_NAME = env.text("BACKUP_BUCKET_NAME")
 MEDIA_ROOT = Path(env.text("MEDIA_ROOT", str(BASE_DIR / ".local" / ("media-test" if TESTING else "media"))))
 BACKUP_ROOT = Path(env.text("BACKUP_ROOT", str(BASE_DIR / ".local" / "backups")))
+# A second place that backups are copied to: a folder on another disk, or a bucket, best elsewhere and of another account.
+BACKUP_SECOND_ROOT = env.text("BACKUP_SECOND_ROOT")
+BACKUP_SECOND_BUCKET_NAME = env.text("BACKUP_SECOND_BUCKET_NAME")
+_second_access_key = env.secret("BACKUP_SECOND_ACCESS_KEY_ID")
+_second_secret_key = env.secret("BACKUP_SECOND_SECRET_ACCESS_KEY")
+# For so many days nobody can delete what was written to a bucket that was made with object lock; 0: no lock.
+BACKUP_OBJECT_LOCK_DAYS = env.number("BACKUP_OBJECT_LOCK_DAYS", 0)
+BACKUP_OBJECT_LOCK_MODE = env.text("BACKUP_OBJECT_LOCK_MODE", "COMPLIANCE").upper()
+if BACKUP_OBJECT_LOCK_MODE not in {"COMPLIANCE", "GOVERNANCE"}:
+    env.problems.append("BACKUP_OBJECT_LOCK_MODE is neither COMPLIANCE nor GOVERNANCE. Set it to one of them.")
+if BACKUP_SECOND_ROOT and BACKUP_SECOND_BUCKET_NAME:
+    env.problems.append("BACKUP_SECOND_ROOT and BACKUP_SECOND_BUCKET_NAME name two second places. Set one of them.")
+if bool(_second_access_key) != bool(_second_secret_key):
+    env.problems.append("Set BACKUP_SECOND_ACCESS_KEY_ID and BACKUP_SECOND_SECRET_ACCESS_KEY together, or neither.")
 MEDIA_URL = "media/"
 # How many bytes of files one person, and one course, may keep.
 UPLOAD_QUOTA_PERSON = env.number("UPLOAD_QUOTA_PERSON", 1024**3)
@@ -319,15 +333,41 @@ STORAGES: dict[str, dict[str, Any]] = {
     if AWS_STORAGE_BUCKET_NAME
     else {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "dbbackup": {
-        "BACKEND": "quokkaq.lib.storage.PrivateS3Storage",
-        "OPTIONS": {"bucket_name": BACKUP_BUCKET_NAME, "location": "database"},
+        "BACKEND": "quokkaq.backups.storages.S3Storage",
+        "OPTIONS": {
+            "bucket_name": BACKUP_BUCKET_NAME,
+            "location": "database",
+            "lock_mode": BACKUP_OBJECT_LOCK_MODE,
+            "lock_days": BACKUP_OBJECT_LOCK_DAYS,
+        },
     }
     if BACKUP_BUCKET_NAME
-    else {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": BACKUP_ROOT}},
+    else {"BACKEND": "quokkaq.backups.storages.DiskStorage", "OPTIONS": {"location": BACKUP_ROOT}},
     "staticfiles": {
         "BACKEND": _static_backend if PRODUCTION else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
 }
+if BACKUP_SECOND_BUCKET_NAME:
+    STORAGES["dbbackup-second"] = {
+        "BACKEND": "quokkaq.backups.storages.S3Storage",
+        "OPTIONS": {
+            "bucket_name": BACKUP_SECOND_BUCKET_NAME,
+            "location": "database",
+            "endpoint_url": env.text("BACKUP_SECOND_ENDPOINT_URL") or None,
+            "region_name": env.text("BACKUP_SECOND_REGION_NAME") or None,
+            # Without keys of its own it is reached with those of the environment.
+            **({"access_key": _second_access_key, "secret_key": _second_secret_key} if _second_access_key else {}),
+            # A key of the first account's is nothing there.
+            "object_parameters": {"ServerSideEncryption": "AES256"},
+            "lock_mode": BACKUP_OBJECT_LOCK_MODE,
+            "lock_days": BACKUP_OBJECT_LOCK_DAYS,
+        },
+    }
+elif BACKUP_SECOND_ROOT:
+    STORAGES["dbbackup-second"] = {
+        "BACKEND": "quokkaq.backups.storages.DiskStorage",
+        "OPTIONS": {"location": Path(BACKUP_SECOND_ROOT)},
+    }
 FILE_UPLOAD_PERMISSIONS = 0o640
 # A pasted material may have a million characters, of up to four bytes each.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
@@ -359,7 +399,7 @@ WHITENOISE_MAX_AGE = 0 if not PRODUCTION else 3600
 _programs = f"{EMBEDDED_POSTGRES.bin}/" if EMBEDDED_POSTGRES else ""
 DBBACKUP_CONNECTORS = {
     "default": {
-        "CONNECTOR": "dbbackup.db.postgresql.PgDumpBinaryConnector",
+        "CONNECTOR": "quokkaq.backups.connector.Connector",
         **DATABASE_OWNER,
         # An owner who isn't superuser is below the policies, too, and asks for all institutions.
         "DUMP_SUFFIX": "--enable-row-security",
@@ -369,9 +409,22 @@ DBBACKUP_CONNECTORS = {
     }
 }
 DBBACKUP_GPG_RECIPIENT = env.text("BACKUP_GPG_RECIPIENT") or None
-DBBACKUP_CLEANUP_KEEP = env.number("BACKUP_KEEP", 14, least=1)
-# The longest that an encrypted backup, here or off-site, is kept: people who erase themselves are told.
-BACKUP_RETENTION_DAYS = env.number("BACKUP_RETENTION_DAYS", 35, least=1)
+# For reading backups back; making them needs the public key only.
+BACKUP_GPG_PASSPHRASE = env.secret("BACKUP_GPG_PASSPHRASE")
+# Said on purpose: `no` leaves backups readable to whoever can read the place they lie in.
+BACKUP_ENCRYPTION = env.yes("BACKUP_ENCRYPTION", default=True)
+# Where a backup lies while it is made or read; needs room for one. Not in memory: /tmp often is.
+BACKUP_WORK_ROOT = Path(env.text("BACKUP_WORK_ROOT", str(BACKUP_ROOT / ".work")))
+# The newest of so many days, weeks and months are kept.
+BACKUP_KEEP_DAILY = env.number("BACKUP_KEEP_DAILY", 7, least=1)
+BACKUP_KEEP_WEEKLY = env.number("BACKUP_KEEP_WEEKLY", 4)
+BACKUP_KEEP_MONTHLY = env.number("BACKUP_KEEP_MONTHLY", 12)
+# The longest that a backup, here or off-site, is kept: people who erase themselves are told. The oldest monthly one is of
+# the first of its month that there is, and goes when the next month has begun.
+_longest = max(BACKUP_KEEP_DAILY, 7 * BACKUP_KEEP_WEEKLY + 7, 31 * BACKUP_KEEP_MONTHLY + 31, BACKUP_OBJECT_LOCK_DAYS)
+BACKUP_RETENTION_DAYS = env.number("BACKUP_RETENTION_DAYS", _longest, least=1)
+# When a worker of the queue `operations` makes them, as cron says it, in UTC; `off`: nobody does it by itself.
+BACKUP_SCHEDULE = env.text("BACKUP_SCHEDULE", "17 2 * * *" if PRODUCTION else "off")
 # Where drills restore, as the owner; empty: beside the database itself, under another name.
 RESTORE_DRILL_DATABASE_URL = env.secret("RESTORE_DRILL_DATABASE_URL")
 DBBACKUP_HOSTNAME = "quokkaq"
