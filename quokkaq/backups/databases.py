@@ -16,6 +16,7 @@ import psycopg
 from django.conf import settings
 from django.db import connection
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from quokkaq.backups.manifest import Manifest, differences, tables
 
@@ -85,12 +86,10 @@ class Database:
     @contextmanager
     def connect(self, name: str = "") -> Iterator["psycopg.Connection[Any]"]:
         """Work as its owner over a connection of its own, each statement by itself. Raises `RestoreError` when it can't."""
-        parameters = {"host": self.host, "port": self.port, "user": self.user, "password": self.password}
+        known = {"host": self.host, "port": self.port, "user": self.user, "password": self.password, **self.options}
+        address = make_conninfo(dbname=name or self.name, options=OPTIONS, **{key: value for key, value in known.items() if value})
         try:
-            opened = psycopg.connect(
-                dbname=name or self.name, options=OPTIONS, autocommit=True, connect_timeout=10,
-                **{key: value for key, value in parameters.items() if value}, **self.options,
-            )  # fmt: skip
+            opened = psycopg.connect(address, autocommit=True, connect_timeout=10)
         except psycopg.Error as error:
             raise RestoreError(f"The database server can't be reached ({type(error).__name__}).") from error
         with opened:

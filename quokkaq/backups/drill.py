@@ -16,8 +16,9 @@ from django.utils import timezone
 
 from quokkaq.backups import databases
 from quokkaq.backups.databases import Database, RestoreError, Say
+from quokkaq.backups.gpg import GpgError
 from quokkaq.backups.manifest import Damaged, Manifest
-from quokkaq.backups.places import Place, places
+from quokkaq.backups.places import Kind, Place, PlaceError, places
 from quokkaq.backups.reading import decrypted
 from quokkaq.failing import explain
 from quokkaq.models import OperationName, RestoreDrill
@@ -30,13 +31,14 @@ MOST_DIFFERENCES = 50
 # What a copy must not reach: others' services, the caches of the real one, its files, and where it would be counted.
 _OFF = (
     "REDIS_URL", "EMAIL_URL", "OPENAI_API_KEY", "OPENAI_MODEL", "ANTHROPIC_API_KEY", "ANTHROPIC_MODEL", "EMBEDDING_BASE_URL",
-    "EMBEDDING_MODEL", "EMBEDDING_API_KEY", "AWS_STORAGE_BUCKET_NAME", "BACKUP_BUCKET_NAME", "CLAMD_URL", "SENTRY_DSN",
-    "OTEL_EXPORTER_OTLP_ENDPOINT", "EGRESS_ALLOWED_HOSTS", "PROMETHEUS_MULTIPROC_DIR", "LOG_DIRECTORY",
+    "EMBEDDING_MODEL", "EMBEDDING_API_KEY", "AWS_STORAGE_BUCKET_NAME", "BACKUP_BUCKET_NAME", "BACKUP_SECOND_ROOT", "BACKUP_SECOND_BUCKET_NAME", "BACKUP_GPG_PASSPHRASE",
+    "CLAMD_URL", "SENTRY_DSN",
+    "OTEL_EXPORTER_OTLP_ENDPOINT", "EGRESS_ALLOWED_HOSTS", "LOG_DIRECTORY",
     "RESTORE_DRILL_DATABASE_URL",
 )  # fmt: skip
 
 
-def find(kind: str, *, name: str = "", place: str = "") -> tuple[Place, Manifest]:
+def find(kind: Kind, *, name: str = "", place: str = "") -> tuple[Place, Manifest]:
     """Return a backup and where it lies: the one named, or the newest of its kind. Raises `RestoreError` for none."""
     known = places()
     wanted = [one for one in known if not place or one.name == place]
@@ -62,7 +64,7 @@ def drill(*, say: Say, backup: str = "", place: str = "", keep: bool = False) ->
     try:
         _rehearse(row, say, backup, place, keep=keep)
         row.problem = row.differences[0][:300] if row.differences else ""
-    except (Damaged, RestoreError) as error:
+    except (Damaged, GpgError, PlaceError, RestoreError) as error:
         row.problem = explain(error)["text"]
     except Exception as error:
         found = explain(error)
@@ -148,16 +150,18 @@ def _use(row: RestoreDrill, target: Database, say: Say) -> None:
             add(row, say, found["step"], found["seconds"])
         row.differences += found.get("wrong", [])
     if done.returncode:
-        raise RestoreError(f"The restored copy couldn't be used (code {done.returncode}) after the step {row.steps[-1]['name']}.")
+        raise RestoreError(
+            f"The restored copy couldn't be used (code {done.returncode}) after the step {row.steps[-1]['name']}."
+        )
 
 
 def environment(target: Database, folder: Path) -> dict[str, str]:
     """Return the environment of a process that works on a restored copy and reaches nothing else."""
     blank = {name: "" for off in _OFF for name in (off, f"{off}_FILE")}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "DJANGO"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "DJANGO", "PROMETHEUS_"))}
     return {
         **kept, **blank, "DATABASE_BEHIND_PGBOUNCER": "false", "DATABASE_STATEMENT_TIMEOUT_MS": "0", "SCAN_UPLOADS": "false", "LOG_LEVEL": "ERROR",
-        "QUOKKAQ_MODE": str(settings.MODE), "MEDIA_ROOT": str(folder), "BACKUP_ROOT": str(folder),
+        "QUOKKAQ_MODE": str(settings.MODE), "MEDIA_ROOT": str(folder), "BACKUP_ROOT": str(folder), "BACKUP_SCHEDULE": "off",
         "DATABASE_URL": target.url(web=True), "DATABASE_URL_FILE": "",
         "OWNER_DATABASE_URL": target.url(), "OWNER_DATABASE_URL_FILE": "",
     }  # fmt: skip

@@ -68,6 +68,8 @@ class Look:
 def pages() -> list[str]:
     """Open pages of the courses that are asked most in, as one of their students and one of their staff."""
     looks = list(_looks())
+    if not looks and Enrollment.objects.exists():
+        return ["no course has a member to look as"]
     before = _tasks()
     wrong: list[str] = _as_the_web(lambda: [sentence for look in looks for sentence in _open(look)] + _sign_in_page())
     if _tasks() != before:
@@ -86,9 +88,10 @@ def _looks() -> Iterator[Look]:
             course=course, visibility=Visibility.COURSE, deleted_at=None, merged_into=None, moderation="shown"
         ).order_by("-number")
         answered = Answer.objects.filter(thread__in=threads, is_current=True, status__in=SHOWN)
-        number = answered.values_list("thread__number", flat=True).first() or threads.values_list(
-            "number", flat=True
-        ).first()
+        number = (
+            answered.values_list("thread__number", flat=True).first()
+            or threads.values_list("number", flat=True).first()
+        )
         if number:
             paths.append(reverse("forum:thread", kwargs={**of_course, "number": number}))
         for staff in (False, True):
@@ -145,7 +148,9 @@ def _proved_twice() -> Iterator[None]:
 def _tasks() -> list[Any]:
     """Return how many jobs were begun or ended, ever."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT coalesce(sum(attempts), 0), count(*) FILTER (WHERE status <> 'todo') FROM procrastinate_jobs")
+        cursor.execute(
+            "SELECT coalesce(sum(attempts), 0), count(*) FILTER (WHERE status <> 'todo') FROM procrastinate_jobs"
+        )
         return list(cursor.fetchall())
 
 

@@ -7,13 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from django.db import connection
 
 from forum import actions
-from quokkaq.backups import databases
-from quokkaq.backups.databases import Database
 from tests import factories
 from tests.factories import World
 from tests.processes import ROOT, environment
@@ -52,7 +49,9 @@ def rehearse(*arguments: str, code: int = 0, **changes: str) -> dict[str, Any]:
 
 def scratch_databases() -> list[str]:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", [f"{connection.settings_dict['NAME']}\\_drill\\_%"])
+        cursor.execute(
+            "SELECT datname FROM pg_database WHERE datname LIKE %s", [f"{connection.settings_dict['NAME']}\\_drill\\_%"]
+        )
         return [row[0] for row in cursor.fetchall()]
 
 
