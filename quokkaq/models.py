@@ -12,12 +12,21 @@ class OperationName(models.TextChoices):
 
 
 class Operation(models.Model):
-    """When something operators do regularly was done last. Metrics and alerts go by it, wherever the backups lie."""
+    """When something operators do regularly was done last. Metrics and alerts go by it, wherever the backups lie.
+
+    Of backups `ended_at` and `size` tell of the last good one, which was verified then, and `places` where it lies;
+    `failed_at`, `failures` and `error` tell of what failed since.
+    """
 
     name = models.CharField(max_length=40, primary_key=True, choices=OperationName)
-    ended_at = models.DateTimeField(default=timezone.now)
+    # Nothing: it never succeeded.
+    ended_at = models.DateTimeField(default=timezone.now, null=True)
     succeeded = models.BooleanField(default=True)
     size = models.PositiveBigIntegerField("size in bytes", null=True)
+    places = models.CharField(max_length=40, blank=True, default="", db_default="")
+    failed_at = models.DateTimeField(null=True)
+    failures = models.PositiveIntegerField(default=0, db_default=0)
+    error = models.CharField(max_length=300, blank=True, default="", db_default="")
 
     class Meta:
         ordering = ["name"]

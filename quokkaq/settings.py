@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import django_stubs_ext
+from croniter import croniter
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
@@ -419,12 +420,16 @@ BACKUP_WORK_ROOT = Path(env.text("BACKUP_WORK_ROOT", str(BACKUP_ROOT / ".work"))
 BACKUP_KEEP_DAILY = env.number("BACKUP_KEEP_DAILY", 7, least=1)
 BACKUP_KEEP_WEEKLY = env.number("BACKUP_KEEP_WEEKLY", 4)
 BACKUP_KEEP_MONTHLY = env.number("BACKUP_KEEP_MONTHLY", 12)
-# The longest that a backup, here or off-site, is kept: people who erase themselves are told. The oldest monthly one is of
-# the first of its month that there is, and goes when the next month has begun.
-_longest = max(BACKUP_KEEP_DAILY, 7 * BACKUP_KEEP_WEEKLY + 7, 31 * BACKUP_KEEP_MONTHLY + 31, BACKUP_OBJECT_LOCK_DAYS)
+# The longest that a backup, here or off-site, is kept: people who erase themselves are told. A month's is that of its
+# last day, or of any day where there was none later.
+_longest = max(BACKUP_KEEP_DAILY, 7 * BACKUP_KEEP_WEEKLY, 31 * BACKUP_KEEP_MONTHLY, BACKUP_OBJECT_LOCK_DAYS)
 BACKUP_RETENTION_DAYS = env.number("BACKUP_RETENTION_DAYS", _longest, least=1)
 # When a worker of the queue `operations` makes them, as cron says it, in UTC; `off`: nobody does it by itself.
 BACKUP_SCHEDULE = env.text("BACKUP_SCHEDULE", "17 2 * * *" if PRODUCTION else "off")
+if BACKUP_SCHEDULE != "off" and not croniter.is_valid(BACKUP_SCHEDULE):
+    env.problems.append("BACKUP_SCHEDULE is no line of cron. Set it to `17 2 * * *`, for example, or to `off`.")
+    BACKUP_SCHEDULE = "off"
+DBBACKUP_DATABASES = ["default"]
 # Where drills restore, as the owner; empty: beside the database itself, under another name.
 RESTORE_DRILL_DATABASE_URL = env.secret("RESTORE_DRILL_DATABASE_URL")
 DBBACKUP_HOSTNAME = "quokkaq"

@@ -87,7 +87,9 @@ class Database:
     def connect(self, name: str = "") -> Iterator["psycopg.Connection[Any]"]:
         """Work as its owner over a connection of its own, each statement by itself. Raises `RestoreError` when it can't."""
         known = {"host": self.host, "port": self.port, "user": self.user, "password": self.password, **self.options}
-        address = make_conninfo(dbname=name or self.name, options=OPTIONS, **{key: value for key, value in known.items() if value})
+        address = make_conninfo(
+            dbname=name or self.name, options=OPTIONS, **{key: value for key, value in known.items() if value}
+        )
         try:
             opened = psycopg.connect(address, autocommit=True, connect_timeout=10)
         except psycopg.Error as error:

@@ -158,7 +158,9 @@ def _use(row: RestoreDrill, target: Database, say: Say) -> None:
 def environment(target: Database, folder: Path) -> dict[str, str]:
     """Return the environment of a process that works on a restored copy and reaches nothing else."""
     blank = {name: "" for off in _OFF for name in (off, f"{off}_FILE")}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "DJANGO", "PROMETHEUS_"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "DJANGO", "PROMETHEUS_"))
+    }
     return {
         **kept, **blank, "DATABASE_BEHIND_PGBOUNCER": "false", "DATABASE_STATEMENT_TIMEOUT_MS": "0", "SCAN_UPLOADS": "false", "LOG_LEVEL": "ERROR",
         "QUOKKAQ_MODE": str(settings.MODE), "MEDIA_ROOT": str(folder), "BACKUP_ROOT": str(folder), "BACKUP_SCHEDULE": "off",

@@ -7,12 +7,15 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from django.conf import settings
+
+if TYPE_CHECKING:
+    from quokkaq.backups.reading import Reader
 
 # Whose key it is was decided by who set BACKUP_GPG_RECIPIENT.
 _GPG = ("gpg", "--batch", "--yes", "--no-tty", "--quiet", "--trust-model", "always")
@@ -52,17 +55,16 @@ def encrypting(recipient: str, target: Path, *, compress: bool = False) -> Itera
     method = "zlib" if compress else "none"
     command = [*_GPG, "--compress-algo", method, "--recipient", recipient, "--output", str(target), "--encrypt"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stderr is not None
+    given, said = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stderr)
     try:
-        with process.stderr:
+        with said:
             broken = False
             try:
-                with process.stdin:
-                    yield process.stdin
+                with given:
+                    yield given
             except BrokenPipeError:
                 broken = True
-            process.stderr.read()
+            said.read()
         if process.wait() or broken:
             check_recipient(recipient)
             raise GpgError(f"gpg couldn't encrypt (exit code {process.returncode}). Is there room on the disk?")
@@ -72,7 +74,7 @@ def encrypting(recipient: str, target: Path, *, compress: bool = False) -> Itera
             process.wait()
 
 
-def decrypt(source: IO[bytes], target: IO[bytes] | int) -> None:
+def decrypt(source: "Reader", target: IO[bytes] | int) -> None:
     """Decrypt from a file that is read once to one that has a descriptor; raise `GpgError` when not all of it is genuine."""
     reading, writing = os.pipe()
     passphrase = os.fdopen(writing, "wb")
@@ -87,24 +89,21 @@ def decrypt(source: IO[bytes], target: IO[bytes] | int) -> None:
         )
     finally:
         os.close(reading)
-    assert process.stdin is not None
-    assert process.stderr is not None
+    given, said = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stderr)
     try:
-        try:
-            with process.stdin:
-                while piece := source.read(1 << 20):
-                    process.stdin.write(piece)
-        except BrokenPipeError:
-            pass  # its status says why
-        with process.stderr:
-            status = dict(_CODES.findall(process.stderr.read().decode(errors="replace")))
+        # What breaks the pipe, its status says.
+        with suppress(BrokenPipeError), given:
+            while piece := source.read(1 << 20):
+                given.write(piece)
+        with said:
+            status = dict(_CODES.findall(said.read().decode(errors="replace")))
         if process.wait() == 0 and "DECRYPTION_OKAY" in status:
             return
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
-    if "BADMDC" in status or "GOODMDC" not in status and "DECRYPTION_KEY" in status:
+    if "BADMDC" in status or ("GOODMDC" not in status and "DECRYPTION_KEY" in status):
         raise GpgError("It is encrypted, and was changed or cut since.")
     if "NO_SECKEY" in status:
         raise GpgError("Its private key isn't in GNUPGHOME. Import it: gpg --import PRIVATE-KEY.asc")

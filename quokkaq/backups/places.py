@@ -18,7 +18,7 @@ from django.core.files.base import File
 from django.core.files.storage import storages
 
 from quokkaq.backups.manifest import SUFFIX, Damaged, Manifest
-from quokkaq.backups.storages import Found, Locked, Missing, PlaceError, trouble
+from quokkaq.backups.storages import OLD_SUFFIX, Found, Locked, Missing, PlaceError, trouble
 
 __all__ = ["OBJECTS", "Found", "Kind", "Locked", "Missing", "Place", "PlaceError", "object_name", "places"]
 
@@ -105,7 +105,7 @@ def places() -> list[Place]:
 
 def kind_of(name: str) -> Kind | None:
     """Return what a file's name says it is a backup of; None for no backup's name."""
-    if not utils.filename_to_datestring(name) or name.endswith((".metadata", SUFFIX)):
+    if not utils.filename_to_datestring(name) or name.endswith((OLD_SUFFIX, SUFFIX)):
         return None
     if name.endswith(MEDIA_ENDING):
         return "media"

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from django.conf import settings
 
@@ -16,6 +16,14 @@ from quokkaq.backups.manifest import Damaged, Manifest
 from quokkaq.backups.places import Missing, Place, object_name
 
 CHUNK_BYTES = 1 << 20
+
+
+class Reader(Protocol):
+    def read(self, most: int, /) -> bytes: ...
+
+
+class Writer(Protocol):
+    def write(self, piece: bytes, /) -> object: ...
 
 
 @contextmanager
@@ -39,13 +47,13 @@ def decrypted(place: Place, manifest: Manifest) -> Iterator[Path]:
     """
     with workspace("read") as folder:
         stored = folder / "stored"
-        with _private(stored) as file:
+        with private(stored) as file:
             fetch(place, manifest, file)
         if not manifest.encrypted_for:
             yield stored
             return
         dump = folder / "dump"
-        with stored.open("rb") as source, _private(dump) as target:
+        with stored.open("rb") as source, private(dump) as target:
             gpg.decrypt(source, target)
         stored.unlink()
         yield dump
@@ -58,6 +66,11 @@ def fetch(place: Place, manifest: Manifest, target: IO[bytes] | None = None) -> 
             size, digest = copy(source, target)
     except Missing as error:
         raise Damaged(f"{manifest.name} is missing, and its manifest is there.") from error
+    expect(manifest, size, digest)
+
+
+def expect(manifest: Manifest, size: int, digest: str) -> None:
+    """Raise `Damaged` when a stored file has another size, or SHA-256, than its manifest says."""
     if size != manifest.size:
         raise Damaged(f"{manifest.name} has {size} bytes instead of {manifest.size}.")
     if digest != manifest.sha256:
@@ -76,7 +89,7 @@ def open_file(place: Place, manifest: Manifest, key: str) -> IO[bytes]:
     wanted = manifest.files[key]
     root = Path(settings.BACKUP_WORK_ROOT)
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    opened = tempfile.TemporaryFile(dir=root)
+    opened = tempfile.TemporaryFile(dir=root)  # noqa: SIM115 (its reader closes it)
     try:
         try:
             with place.open(object_name(key, wanted.sha256, manifest.encrypted_for)) as source:
@@ -97,17 +110,33 @@ def open_file(place: Place, manifest: Manifest, key: str) -> IO[bytes]:
     return opened
 
 
-def copy(source: IO[bytes], *targets: IO[bytes] | None) -> tuple[int, str]:
+class Measured:
+    """A file that is read once, and what was read of it: `size` in bytes, and `sha256`."""
+
+    def __init__(self, source: Reader) -> None:
+        self._source, self._digest, self.size = source, hashlib.sha256(), 0
+
+    def read(self, most: int) -> bytes:
+        piece = self._source.read(most)
+        self.size += len(piece)
+        self._digest.update(piece)
+        return piece
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+
+def copy(source: Reader, *targets: Writer | None) -> tuple[int, str]:
     """Copy in pieces to all targets; return how many bytes there were and their SHA-256."""
-    size, digest = 0, hashlib.sha256()
-    while piece := source.read(CHUNK_BYTES):
-        size += len(piece)
-        digest.update(piece)
+    measured = Measured(source)
+    while piece := measured.read(CHUNK_BYTES):
         for target in targets:
             if target is not None:
                 target.write(piece)
-    return size, digest.hexdigest()
+    return measured.size, measured.sha256
 
 
-def _private(path: Path) -> IO[bytes]:
+def private(path: Path) -> IO[bytes]:
+    """Open a new file that only this account may read."""
     return open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600))

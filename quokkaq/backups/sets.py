@@ -14,15 +14,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
-from django.core.management import call_command
 from psycopg import sql
 
 from quokkaq.backups import databases
 from quokkaq.backups.databases import Database, RestoreError, Say
 from quokkaq.backups.files import Versions, wanted
 from quokkaq.backups.manifest import Damaged, Manifest, StoredFile
-from quokkaq.backups.places import Place, PlaceError, places
+from quokkaq.backups.places import Kind, Place, PlaceError, places
 from quokkaq.backups.reading import decrypted
+from quokkaq.backups.running import SecondPlaceFailed, back_up
 from quokkaq.lib.storage import FILES, QUARANTINE, S3Store, Store
 
 # In a folder of their own: what lies at the top of a place without a manifest is swept.
@@ -70,14 +70,14 @@ def take(store: Store, *, say: Say, media: bool = True) -> tuple[BackupSet, list
     Returns the set, and the keys of files that rows of it need and that weren't there even then.
     """
     place = places()[0]
-    manifest = place.manifest(_made(place, "database"))
+    manifest = _made("database", say)
     say(f"Database: {manifest.name}, of {manifest.taken_at:%Y-%m-%d %H:%M:%S %Z}.")
     files: dict[str, StoredFile] = {}
     named = ""
     if media:
-        copied = place.manifest(_made(place, "media"))
+        copied = _made("media", say)
         named = copied.name
-        files.update(copied.files)
+        files.update({key: StoredFile(file.size, file.sha256) for key, file in copied.files.items()})
         say(f"Files: {copied.name}, {len(copied.files)} of them.")
     bucket = store.bucket if isinstance(store, S3Store) and store.is_versioned() else ""
     if isinstance(store, S3Store) and bucket:
@@ -99,14 +99,14 @@ def take(store: Store, *, say: Say, media: bool = True) -> tuple[BackupSet, list
     return made, missing
 
 
-def _made(place: Place, kind: Any) -> str:
-    """Make a backup and return its name."""
-    before = set(place.names(kind))
-    call_command("dbbackup" if kind == "database" else "mediabackup", interactive=False, verbosity=0)
-    new = [name for name in place.names(kind) if name not in before]
-    if not new:
-        raise RestoreError(f"There is no new backup of the {kind}: see what the command said.")
-    return new[0]
+def _made(kind: Kind, say: Say) -> Manifest:
+    """Make a backup and return what it says of itself. Raises `BackupFailed`, `lock.Busy`."""
+    try:
+        return back_up(kind, say=say)
+    except SecondPlaceFailed as error:
+        say(str(error))  # the backup is good
+        found = places()[0]
+        return found.manifest(found.names(kind)[0])
 
 
 def _forget(place: Place) -> None:

@@ -13,9 +13,12 @@ from typing import IO, Any
 
 from django.core.files.storage import FileSystemStorage
 
+from quokkaq.backups.manifest import SUFFIX
 from quokkaq.lib.storage import CHUNK_BYTES, PrivateS3Storage
 from quokkaq.lib.storage.s3 import encryption
 
+# What releases that wrote no manifest put beside a backup.
+OLD_SUFFIX = ".metadata"
 PARTIAL = ".partial"
 FILE_MODE = 0o640
 FOLDER_MODE = 0o750
@@ -44,7 +47,16 @@ class Found:
     written_at: datetime
 
 
-class DiskStorage(FileSystemStorage):
+class _Counting:
+    """Lists what counts as a backup: what `listbackups` shows, and `dbrestore` takes the newest of."""
+
+    def listdir(self, path: str) -> tuple[list[str], list[str]]:
+        folders, files = super().listdir(path)  # type: ignore[misc]
+        there = set(files)
+        return folders, [name for name in files if {name + SUFFIX, name + OLD_SUFFIX} & there]
+
+
+class DiskStorage(_Counting, FileSystemStorage):
     """A folder in which a file is there whole or not at all."""
 
     def get_available_name(self, name: str, max_length: int | None = None) -> str:
@@ -97,7 +109,7 @@ class DiskStorage(FileSystemStorage):
                 path.unlink(missing_ok=True)
 
 
-class S3Storage(PrivateS3Storage):
+class S3Storage(_Counting, PrivateS3Storage):
     """A private bucket. With `lock_days` each object is locked for so many days when it is written.
 
     Options: those of django-storages, and `lock_mode` (`COMPLIANCE`, `GOVERNANCE`) and `lock_days`.

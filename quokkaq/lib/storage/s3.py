@@ -215,7 +215,15 @@ class S3Store:
         with _trouble(prefix or self.bucket):
             for page in self.client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix):
                 found = [
-                    Version(one["Key"], one["VersionId"], one["ETag"], one["Size"], one["LastModified"], one["IsLatest"], is_marker=False)
+                    Version(
+                        one["Key"],
+                        one["VersionId"],
+                        one["ETag"],
+                        one["Size"],
+                        one["LastModified"],
+                        one["IsLatest"],
+                        is_marker=False,
+                    )
                     for one in page.get("Versions", [])
                 ] + [
                     Version(one["Key"], one["VersionId"], "", 0, one["LastModified"], one["IsLatest"], is_marker=True)

@@ -7,8 +7,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from quokkaq.backups import sets
 from quokkaq.backups.databases import RestoreError
 from quokkaq.backups.gpg import GpgError
+from quokkaq.backups.lock import Busy
 from quokkaq.backups.manifest import Damaged
 from quokkaq.backups.places import PlaceError
+from quokkaq.backups.running import BackupFailed
 from quokkaq.lib.storage import StoreError, store
 
 
@@ -27,7 +29,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             made, missing = sets.take(store(), say=self.stdout.write, media=not options["versions_only"])
-        except (Damaged, GpgError, PlaceError, RestoreError, StoreError) as error:
+        except (BackupFailed, Busy, Damaged, GpgError, PlaceError, RestoreError, StoreError) as error:
             raise CommandError(str(error)) from error
         for key in missing:
             self.stderr.write(f"Missing, and not in the set: {key}")

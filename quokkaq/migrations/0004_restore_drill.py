@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies: ClassVar = [("quokkaq", "0002_job_failure")]
+    dependencies: ClassVar = [("quokkaq", "0003_backups")]
 
     operations: ClassVar = [
         migrations.CreateModel(
