@@ -69,7 +69,6 @@ def take(store: Store, *, say: Say, media: bool = True) -> tuple[BackupSet, list
 
     Returns the set, and the keys of files that rows of it need and that weren't there even then.
     """
-    place = places()[0]
     manifest = _made("database", say)
     say(f"Database: {manifest.name}, of {manifest.taken_at:%Y-%m-%d %H:%M:%S %Z}.")
     files: dict[str, StoredFile] = {}
