@@ -105,9 +105,11 @@ def decrypt(source: "Reader", target: IO[bytes] | int) -> None:
             process.wait()
     if "BADMDC" in status or ("GOODMDC" not in status and "DECRYPTION_KEY" in status):
         raise GpgError("It is encrypted, and was changed or cut since.")
-    if "NO_SECKEY" in status:
+    if "ENC_TO" not in status:
+        raise GpgError("It is no file that gpg encrypted.")
+    if _run(["--list-secret-keys", "--", status["ENC_TO"]]).returncode:
         raise GpgError("Its private key isn't in GNUPGHOME. Import it: gpg --import PRIVATE-KEY.asc")
-    raise GpgError("It can't be decrypted: another passphrase (BACKUP_GPG_PASSPHRASE), or no file of gpg.")
+    raise GpgError("Its private key doesn't open. Set BACKUP_GPG_PASSPHRASE to its passphrase.")
 
 
 def can_decrypt(recipient: str, folder: Path) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 from django.conf import settings
+from django.core.files.storage import FileSystemStorage, default_storage
 from django.db import connection
 from django.test import override_settings
 
@@ -67,6 +68,10 @@ def kept_in(work: Path, main: dict[str, Any], second: dict[str, Any] | None = No
     """Let this process keep its backups there; `more` are settings to override too."""
     storages = {name: one for name, one in settings.STORAGES.items() if name != "dbbackup-second"}
     storages["dbbackup"] = main
+    if isinstance(default_storage._wrapped, FileSystemStorage):
+        # Storages are made anew: this one where it is now.
+        where = {"location": default_storage.location}
+        storages["default"] = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": where}
     if second:
         storages["dbbackup-second"] = second
     with override_settings(**{"STORAGES": storages, "BACKUP_WORK_ROOT": work, "DBBACKUP_GPG_RECIPIENT": None, **more}):

@@ -21,6 +21,8 @@ from django.db import connection
 from django.test import override_settings
 from django.utils import timezone
 from moto.server import ThreadedMotoServer
+from procrastinate.contrib.django.models import ProcrastinateJob
+from pytest_django.plugin import DjangoDbBlocker
 
 from forum import actions
 from quokkaq import measuring
@@ -104,7 +106,17 @@ def public_only(keys: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def on_disk(tmp_path: Path, transactional_db: None) -> Iterator[Place]:
+def committed(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """The database without a transaction around the test, for tests that write no rows but those taken away here."""
+    with django_db_blocker.unblock():
+        yield
+        Operation.objects.all().delete()
+        ProcrastinateJob.objects.all().delete()
+        connection.close()
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path, committed: None) -> Iterator[Place]:
     """Backups on the disk, readable."""
     with kept_in(tmp_path / "work", disk(tmp_path / "backups")):
         yield places()[0]
@@ -322,7 +334,7 @@ def test_a_byte_that_flips_later_is_found_when_it_is_read(on_disk: Place, tmp_pa
 
 def test_a_dump_that_lacks_a_table_is_no_backup(on_disk: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Contents, "tables", lambda self: set())
-    with pytest.raises(BackupFailed, match="lists .* less"):
+    with pytest.raises(BackupFailed, match="tables less"):
         back_up()
     assert on_disk.names("database") == []
 
@@ -357,7 +369,7 @@ def test_a_program_that_is_missing_is_named(on_disk: Place, monkeypatch: pytest.
     from dbbackup import settings as dbbackup_settings
 
     monkeypatch.setitem(dbbackup_settings.CONNECTORS["default"], "DUMP_CMD", "/nowhere/pg_dump")
-    with pytest.raises(BackupFailed, match="pg_dump is missing. Set PG_DUMP"):
+    with pytest.raises(BackupFailed, match="pg_dump is missing"):
         back_up()
 
 
@@ -408,7 +420,7 @@ def test_a_backup_that_counts_is_never_written_over(on_disk: Place) -> None:
 
 
 @pytest.fixture
-def in_bucket(tmp_path: Path, transactional_db: None, bucket_server: S3Server) -> Iterator[Place]:
+def in_bucket(tmp_path: Path, committed: None, bucket_server: S3Server) -> Iterator[Place]:
     client = bucket_server.client()
     for one in client.list_object_versions(Bucket=bucket_server.bucket).get("Versions", []):
         client.delete_object(Bucket=bucket_server.bucket, Key=one["Key"], VersionId=one["VersionId"])
@@ -440,7 +452,7 @@ def test_a_bucket_that_is_busy_for_a_moment_is_asked_again(in_bucket: Place, mon
         pass
 
 
-@pytest.mark.parametrize(("method", "after"), [("PUT", 0), ("PUT", 1), ("GET", 1)])
+@pytest.mark.parametrize(("method", "after"), [("PUT", 0), ("PUT", 1), ("GET", 0)])
 def test_a_bucket_that_goes_away_in_the_middle_gets_no_backup(
     in_bucket: Place, monkeypatch: pytest.MonkeyPatch, method: str, after: int
 ) -> None:
@@ -458,10 +470,10 @@ def test_a_bucket_that_goes_away_in_the_middle_gets_no_backup(
     assert len(in_bucket.names("database")) == 2
 
 
-def test_a_bucket_that_does_not_answer_is_told(tmp_path: Path, transactional_db: None, bucket_server: S3Server) -> None:
-    with kept_in(tmp_path, bucket(bucket_server, endpoint_url="http://127.0.0.1:9")):
-        with pytest.raises(BackupFailed, match=r"can't be reached \(EndpointConnectionError\)"):
-            back_up()
+def test_a_bucket_that_does_not_answer_is_told(tmp_path: Path, committed: None, bucket_server: S3Server) -> None:
+    away = kept_in(tmp_path, bucket(bucket_server, endpoint_url="http://127.0.0.1:9"))
+    with away, pytest.raises(BackupFailed, match=r"can't be reached \(EndpointConnectionError\)"):
+        back_up()
 
 
 # Encryption
@@ -498,7 +510,7 @@ def test_a_changed_encrypted_file_is_refused_by_itself(
     for changed in (flipped(file.read_bytes()), file.read_bytes()[:50_000]):
         with pytest.raises(gpg.GpgError, match="changed or cut"):
             gpg.decrypt(io.BytesIO(changed), (tmp_path / "out").open("wb"))
-    with pytest.raises(gpg.GpgError, match="no file of gpg"):
+    with pytest.raises(gpg.GpgError, match="no file that gpg"):
         gpg.decrypt(io.BytesIO(b"something else"), (tmp_path / "out").open("wb"))
 
 
@@ -543,7 +555,7 @@ def test_a_passphrase_opens_what_needs_one(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 @pytest.fixture
-def two_places(tmp_path: Path, transactional_db: None) -> Iterator[list[Place]]:
+def two_places(tmp_path: Path, committed: None) -> Iterator[list[Place]]:
     with kept_in(tmp_path / "work", disk(tmp_path / "backups"), disk(tmp_path / "second")):
         yield places()
 
@@ -635,7 +647,7 @@ def test_what_is_no_longer_kept_goes_from_both_places(two_places: list[Place], m
         assert {one.name for one in place.walk()} == {name + end for name in left for end in ("", ".manifest")}
 
 
-def test_what_is_locked_stays_without_an_error(tmp_path: Path, transactional_db: None, bucket_server: S3Server) -> None:
+def test_what_is_locked_stays_without_an_error(tmp_path: Path, committed: None, bucket_server: S3Server) -> None:
     client = bucket_server.client()
     client.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
     storage_ = bucket(bucket_server, "locked", lock_mode="COMPLIANCE", lock_days=3)
@@ -690,11 +702,11 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize("where", ["disk", "s3"])
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_files_are_copied_once_and_come_back(
-    where: str, encrypted: bool, tmp_path: Path, transactional_db: None, bucket_server: S3Server, keys: Path,
+    where: str, encrypted: bool, tmp_path: Path, committed: None, bucket_server: S3Server, keys: Path,
     monkeypatch: pytest.MonkeyPatch, written: list[str],
 ) -> None:  # fmt: skip
     monkeypatch.setenv("GNUPGHOME", str(keys))
-    with s3_server.running() as server:
+    with s3_server.running(bucket=f"files-{encrypted}".lower()) as server:
         of_files = server.settings() if where == "s3" else override_settings()
         recipient = RECIPIENT if encrypted else None
         with of_files, kept_in(tmp_path / "work", disk(tmp_path / "backups"), DBBACKUP_GPG_RECIPIENT=recipient):

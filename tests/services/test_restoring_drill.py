@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import random
@@ -17,11 +18,12 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.core.management import CommandError, call_command
 from django.db import connection
 
 from accounts.models import Upload
 from forum import actions
-from quokkaq.backups import databases, drill
+from quokkaq.backups import databases, drill, sets
 from quokkaq.backups.databases import Database, RestoreError
 from quokkaq.backups.gpg import GpgError
 from quokkaq.backups.manifest import Damaged, Manifest, tables
@@ -69,9 +71,16 @@ def rehearse(*arguments: str, code: int = 0, variables: Mapping[str, str]) -> di
     return found
 
 
-def matched(*arguments: str, code: int = 0, variables: Mapping[str, str]) -> dict[str, Any]:
-    said = manage("restore_set", "--json", "--yes", *arguments, code=code, variables=variables)
-    found: dict[str, Any] = json.loads(next(line for line in said.splitlines() if line.startswith("{")))
+def matched(*arguments: str, code: int = 0) -> dict[str, Any]:
+    """Restore a set, or files, from this process; return how rows and files match."""
+    said, ended = io.StringIO(), 0
+    try:
+        call_command("restore_set", "--json", "--yes", *arguments, stdout=said)
+    except CommandError as error:
+        ended = error.returncode
+        said.write(str(error))
+    assert ended == code, said.getvalue()
+    found: dict[str, Any] = json.loads(next(line for line in said.getvalue().splitlines() if line.startswith("{")))
     return found
 
 
@@ -316,7 +325,8 @@ def test_after_a_disaster_database_and_files_are_those_of_one_instant(
         store().delete(key)
 
     started = time.perf_counter()
-    found = matched("latest", "--database-url", lost.url(), variables=files_lie)
+    said = manage("restore_set", "--json", "--yes", "--database-url", lost.url(), variables=files_lie)
+    found = json.loads(next(line for line in said.splitlines() if line.startswith("{")))
     seconds = time.perf_counter() - started
     assert read(lost) == manifest.tables
     assert contents(keys) == before
@@ -326,16 +336,16 @@ def test_after_a_disaster_database_and_files_are_those_of_one_instant(
     measured("files_and_rows", rows=sum(one.rows for one in manifest.tables.values()), files=5, seconds=seconds, rows_lost=0, files_lost=0)  # fmt: skip
 
     # Once more changes nothing, and with --prune what came later goes.
-    found = matched(name, "--database-url", lost.url(), "--prune", variables=files_lie)
+    found = matched(name, "--database-url", lost.url(), "--prune")
     assert (found["whole"], found["brought_back"], found["later_files"]) == (5, 0, [later.storage_key])
     assert store().head(later.storage_key) is None
 
     # Over one that is used it needs a word more; what was there is kept.
     with lost.connect() as link:
         link.execute("UPDATE accounts_course SET name = 'Changed'")
-        said = manage("restore_set", "--yes", "--database-url", lost.url(), code=1, variables=files_lie)
-        assert "1 sessions use the database" in said
-        manage("restore_set", "--yes", "--force", "--database-url", lost.url(), variables=files_lie)
+        with pytest.raises(CommandError, match="1 sessions use the database"):
+            call_command("restore_set", "--yes", "--database-url", lost.url(), stdout=io.StringIO())
+        matched("--force", "--database-url", lost.url())
     assert read(lost) == manifest.tables
     with lost.connect("postgres") as link:
         kept = link.execute(
@@ -345,15 +355,13 @@ def test_after_a_disaster_database_and_files_are_those_of_one_instant(
 
 
 def put(key: str, data: bytes) -> None:
-    import io
-
     store().put(key, io.BytesIO(data), content_type="text/plain", owner="")
 
 
 def test_what_cant_be_brought_back_is_listed_by_row(files_lie: dict[str, str], lost: Database) -> None:
     world = fill()
     gone, other = upload(world, 1), upload(world, 2)
-    manage("backup_set", variables=files_lie)
+    sets.take(store(), say=silently)
     # Copies and versions are lost, too.
     for place in places():
         for one in place.walk("media/objects/"):
@@ -365,7 +373,7 @@ def test_what_cant_be_brought_back_is_listed_by_row(files_lie: dict[str, str], l
         for one in client.list_object_versions(Bucket=bucket, Prefix="files/")["Versions"]:
             if not (one["IsLatest"] and one["Key"] == other.storage_key):
                 client.delete_object(Bucket=bucket, Key=one["Key"], VersionId=one["VersionId"])
-    found = matched("--database-url", lost.url(), code=2, variables=files_lie)
+    found = matched("--database-url", lost.url(), code=2)
     assert found["rows_without_file"] == [
         {"key": gone.storage_key, "table": "accounts_upload", "id": str(gone.pk)},
     ]
@@ -376,7 +384,7 @@ def test_a_restore_that_was_killed_goes_on(where: dict[str, str], lost: Database
     world = fill()
     one = upload(world, 1)
     variables = {**where, "MEDIA_ROOT": str(store().root)}  # type: ignore[attr-defined]
-    manage("backup_set", variables=variables)
+    sets.take(store(), say=silently)
     store().delete(one.storage_key)
     beside = lost.named(f"{lost.name}_restoring")
     process = subprocess.Popen(
@@ -387,7 +395,7 @@ def test_a_restore_that_was_killed_goes_on(where: dict[str, str], lost: Database
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not databases.exists(lost)
-    assert matched("--database-url", lost.url(), variables=variables)["brought_back"] == 1
+    assert matched("--database-url", lost.url())["brought_back"] == 1
     assert read(lost) == newest()[1].tables
 
 
@@ -404,13 +412,13 @@ def test_files_alone_go_back_to_the_instant_a_database_was_recovered_to(
     store().delete(keys[0])
     put(keys[1], b"overwritten")
     put("files/later", b"later")
-    variables = {**where, **bucket.environment()}
-    found = matched("--files-only", "--at", instant, variables=variables)
+    found = matched("--files-only", "--at", instant)
     assert contents(keys) == before
     assert found["later_files"] == found["files_without_row"] == ["files/later"]
-    assert matched("--files-only", "--at", instant, "--prune", variables=variables)["later_files"] == ["files/later"]
+    assert matched("--files-only", "--at", instant, "--prune")["later_files"] == ["files/later"]
     assert store().head("files/later") is None
-    assert "no instant" in manage("restore_set", "--files-only", "--at", "yesterday", code=1, variables=variables)
+    with pytest.raises(CommandError, match="no instant"):
+        call_command("restore_set", "--files-only", "--at", "yesterday")
 
 
 # How long a gigabyte takes
