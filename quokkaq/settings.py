@@ -457,6 +457,8 @@ if BACKUP_SCHEDULE != "off" and not croniter.is_valid(BACKUP_SCHEDULE):
     env.problems.append("BACKUP_SCHEDULE is no line of cron. Set it to `17 2 * * *`, for example, or to `off`.")
     BACKUP_SCHEDULE = "off"
 DBBACKUP_DATABASES = ["default"]
+# Where drills restore, as the owner; empty: beside the database itself, under another name.
+RESTORE_DRILL_DATABASE_URL = env.secret("RESTORE_DRILL_DATABASE_URL")
 DBBACKUP_HOSTNAME = "quokkaq"
 DBBACKUP_SEND_EMAIL = False
 
