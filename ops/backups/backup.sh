@@ -60,9 +60,20 @@ pages_whole() {
         END { exit bad == "true" }'
 }
 
+# create_stanza: make a repository that is empty, as after a loss; nothing where it is there. While segments are archived
+# that is refused with code 50, and soon not any more.
+create_stanza() {
+    for attempt in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+        code=0
+        found=$(run_pgbackrest stanza-create 2>&1) || code=$?
+        [ "$code" = 50 ] || break
+        sleep "$attempt"
+    done
+    [ "$code" = 0 ] || { echo "$found" >&2; return 1; }
+}
+
 failed=0
-# Also after a loss: a repository that is empty is made anew.
-[ "$kind" = verify ] || run_pgbackrest stanza-create || { say "stanza-create failed" >&2; failed=1; }
+[ "$kind" = verify ] || create_stanza || { say "stanza-create failed" >&2; failed=1; }
 for repo in $repos; do
     [ "$kind" != verify ] || continue
     say "$kind backup into repository $repo"

@@ -3,6 +3,7 @@
 
 # shellcheck source=settings.example
 . "$home/settings"
+PG_START=${PG_START:-} PG_STOP=${PG_STOP:-} PG_OPTIONS=${PG_OPTIONS:-} METRICS=${METRICS:-}
 TAB=$(printf '\t')
 
 say() { echo "$(date -u +%H:%M:%S) $1"; }

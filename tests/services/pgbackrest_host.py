@@ -18,8 +18,6 @@ from tests.clusters import Cluster, _account
 from tests.processes import ROOT
 from tests.services.s3_server import ACCESS_KEY, REGION, SECRET_KEY, Gate, QuietHandler
 
-BUCKET = "quokkaq-backups-elsewhere"
-
 
 class Host:
     """A cluster "primary" below `home`, with two repositories and the scripts in `home/scripts`.
@@ -155,8 +153,9 @@ def s3_over_tls(home: Path) -> Iterator[dict[str, str]]:
         check=True, capture_output=True,
     )  # fmt: skip
     certificate.chmod(0o644)
-    gate = Gate()
-    gate.ask("PUT", f"/{BUCKET}")
+    # What moto holds outlives its server, so each has a bucket of its own.
+    gate, bucket = Gate(), home.name.replace("_", "-")
+    gate.ask("PUT", f"/{bucket}")
     server = make_server(
         "127.0.0.1", 0, gate, threaded=True, request_handler=_Polite, ssl_context=(str(certificate), str(key))
     )
@@ -164,7 +163,7 @@ def s3_over_tls(home: Path) -> Iterator[dict[str, str]]:
     thread.start()
     try:
         yield {
-            "REPO2_TYPE": "s3", "REPO2_PATH": "/pgbackrest", "REPO2_S3_BUCKET": BUCKET, "REPO2_S3_REGION": REGION,
+            "REPO2_TYPE": "s3", "REPO2_PATH": "/pgbackrest", "REPO2_S3_BUCKET": bucket, "REPO2_S3_REGION": REGION,
             "REPO2_S3_ENDPOINT": f"127.0.0.1:{server.server_port}", "REPO2_S3_URI_STYLE": "path",
             "REPO2_S3_CA_FILE": str(certificate),
         }  # fmt: skip
