@@ -93,6 +93,7 @@ for file in pgbackrest.conf postgresql.conf schedule.cron; do
     mv "$HOME_OF_SCRIPTS/$file.new" "$HOME_OF_SCRIPTS/$file"
 done
 chmod 0700 "$HOME_OF_SCRIPTS"/*.sh
+chmod -R go-rwx "$HOME_OF_SCRIPTS"
 if [ "$(id -u)" = 0 ]; then
     chown -R "$PG_ACCOUNT" "$HOME_OF_SCRIPTS" "$SPOOL" "$LOGS"
     for repo in 1 2; do

@@ -21,7 +21,7 @@ from django.conf import settings
 
 from quokkaq.lib.storage import FILES, S3Store, StoreError
 from tests.clusters import Cluster, folder, variables
-from tests.processes import ROOT, end, environment, free_port, wait_for
+from tests.processes import ROOT, database_url, end, environment, free_port, wait_for
 from tests.recovery import measured
 from tests.services.pgbackrest_host import Ledger
 from tests.services.s3_server import ACCESS_KEY, BUCKET, REGION, SECRET_KEY
@@ -143,7 +143,7 @@ class Web:
             QUOKKAQ_MODE="demo", HOST=ADDRESS[region], PORT=str(self.port), WEB_WORKERS="1", SECRET_KEY=secret,
             LOG_LEVEL="ERROR", RATE_WRITES_PER_MINUTE="0", DATABASE_POOL_WAIT_SECONDS="1", AWS_ACCESS_KEY_ID=ACCESS_KEY,
             AWS_SECRET_ACCESS_KEY=SECRET_KEY, AWS_STORAGE_BUCKET_NAME=BUCKET, AWS_S3_ENDPOINT_URL=endpoint,
-            AWS_S3_REGION_NAME=REGION, ALLOWED_HOSTS="*", **variables(database, "postgres"),
+            AWS_S3_REGION_NAME=REGION, ALLOWED_HOSTS="*", **variables(database),
         )  # fmt: skip
         self.command = [
             "ip", "netns", "exec", region, sys.executable, "-m", "gunicorn", "-c", "ops/gunicorn.conf.py", "--pid",
@@ -210,7 +210,19 @@ def manage(web: Web, *arguments: str) -> str:
     return done.stdout
 
 
-def test_a_lost_region_is_taken_over_without_losing_an_acknowledged_row() -> None:
+def _copy_database(server: Cluster) -> None:
+    """Give a server QuokkaQ's schema as this session's migrations made it, and the web's account."""
+    server.ask("CREATE ROLE quokkaq_web LOGIN")
+    server.ask("CREATE DATABASE quokkaq")
+    dump = subprocess.Popen([str(server.bin / "pg_dump"), "--format=custom", database_url()], stdout=subprocess.PIPE)
+    subprocess.run(
+        ["ip", "netns", "exec", server.namespace, str(server.bin / "pg_restore"), "--dbname", server.url("quokkaq"), "--no-owner"],
+        stdin=dump.stdout, check=True,
+    )  # fmt: skip
+    assert dump.wait() == 0
+
+
+def test_a_lost_region_is_taken_over_without_losing_an_acknowledged_row(transactional_db: None) -> None:
     with ExitStack() as stack:
         stack.enter_context(regions())
         home = stack.enter_context(folder())
@@ -220,19 +232,22 @@ def test_a_lost_region_is_taken_over_without_losing_an_acknowledged_row() -> Non
         for server in (first, second):
             stack.callback(server.stop, "immediate")
         first.start()
-        first.ask("CREATE DATABASE quokkaq")
         secret = secrets.token_urlsafe(64)
-        web_a, web_b = (Web(region, server, files[region], secret, home) for region, server in ((A, first), (B, second)))
+        web_a, web_b = (
+            Web(region, server, files[region], secret, home) for region, server in ((A, first), (B, second))
+        )
         for web in (web_a, web_b):
             stack.callback(web.kill)
-        manage(web_a, "migrate", "--verbosity", "0")
+        _copy_database(first)
         said = manage(web_a, "shell", "--no-imports", "-c", PREPARE)
         cookie, slug, number = next(line for line in said.splitlines() if line.startswith("cookie ")).split()[1:]
         Ledger.create(first)
         second.follow(first).start()
         first.set(synchronous_standby_names="region_b")
         first.reload()
-        wait_for(lambda: first.ask("SELECT sync_state FROM pg_stat_replication") == "sync", what="a synchronous replica")
+        wait_for(
+            lambda: first.ask("SELECT sync_state FROM pg_stat_replication") == "sync", what="a synchronous replica"
+        )
         subprocess.Popen(web_a.command, cwd=ROOT, env=web_a.environment)
         wait_for(web_a.is_ready, seconds=90, what="the first region's web")
         script = _settings(home, web_a, web_b, first, second)
@@ -258,7 +273,9 @@ def test_a_lost_region_is_taken_over_without_losing_an_acknowledged_row() -> Non
         first.kill()
         done = subprocess.run(script, capture_output=True, text=True, check=False, timeout=150)
         assert done.returncode == 0, done.stdout + done.stderr
-        wait_for(lambda: web_b.request("POST", path, cookie, body="Still here") == 302, what="a reply in the second region")
+        wait_for(
+            lambda: web_b.request("POST", path, cookie, body="Still here") == 302, what="a reply in the second region"
+        )
         rto = time.time() - lost_at
         for flow in (replies, uploads, ledger, mirror):
             flow.stop()
