@@ -409,13 +409,13 @@ class S3Server:
 
 
 @contextmanager
-def running(port: int = 0, bucket: str = BUCKET) -> Iterator[S3Server]:
+def running(port: int = 0, bucket: str = BUCKET, host: str = "127.0.0.1") -> Iterator[S3Server]:
     """Serve on loopback, in threads, until the block ends. The bucket is made, with versioning on."""
-    server = make_server("127.0.0.1", port, Gate(), threaded=True, request_handler=_QuietHandler)
+    server = make_server(host, port, Gate(), threaded=True, request_handler=QuietHandler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        found = S3Server(f"http://127.0.0.1:{server.server_port}", bucket)
+        found = S3Server(f"http://{host}:{server.server_port}", bucket)
         client = found.client()
         client.create_bucket(Bucket=bucket)
         client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
@@ -426,7 +426,7 @@ def running(port: int = 0, bucket: str = BUCKET) -> Iterator[S3Server]:
         server.server_close()
 
 
-class _QuietHandler(MotoRequestHandler):
+class QuietHandler(MotoRequestHandler):
     def log(self, type: str, message: str, *args: Any) -> None:
         pass
 
@@ -441,7 +441,9 @@ def s3() -> Iterator[S3Server]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=0)
-    with running(parser.parse_args().port) as server:
+    parser.add_argument("--host", default="127.0.0.1", help="another than loopback in a network namespace only")
+    options = parser.parse_args()
+    with running(options.port, host=options.host) as server:
         print(json.dumps({"endpoint": server.endpoint, **server.environment()}), flush=True)
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
 
