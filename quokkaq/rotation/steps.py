@@ -38,21 +38,31 @@ def made_without_help(secret: Secret, vault: Vault) -> bool:
     return secret.made_here and (secret.key != "redis" or bool(password_of(vault.read("REDIS_URL"))))
 
 
+def try_given(given: Mapping[str, str], *, untried: bool) -> None:
+    """Try what providers issued. Raises `NotTaken` for the first that doesn't work, or that nobody can try."""
+    for name, value in given.items():
+        try:
+            providers.try_out(name, value)
+        except Untried as reason:
+            if not untried:
+                raise NotTaken(f"{name}: {reason} Say --untried to take it as it is.") from None
+        except NotTaken as reason:
+            raise NotTaken(f"{name}: {reason}") from None
+
+
 class Rotation:
     """One rotation, begun or gone on with.
 
     Args:
-        given: new secrets from providers, by variable.
+        given: new secrets from providers, by variable; they were tried.
         restart: the command that starts web and worker again; empty: operators do that themselves.
-        untried: also take what can't be tried.
     """
 
     def __init__(
         self, vault: Vault, journal: Journal, say: Say, *, given: Mapping[str, str], restart: str = "",
-        untried: bool = False,
     ) -> None:  # fmt: skip
         self.vault, self.journal, self.say = vault, journal, say
-        self.given, self.restart, self.untried = given, restart, untried
+        self.given, self.restart = given, restart
         self.vault.replaced = journal.changed
 
     def run(self) -> bool:
@@ -73,7 +83,7 @@ class Rotation:
     # Steps
 
     def stage(self) -> None:
-        """Write each new secret beside the old one. What others issued is tried first."""
+        """Write each new secret beside the old one."""
         for name in self.journal.given:
             if not self.vault.staged(name):
                 self._stage_given(name)
@@ -99,13 +109,6 @@ class Rotation:
         value = self.given.get(name, "")
         if not value:
             raise NotTaken(f"The new {name} wasn't taken yet: say --new {name}=FILE again.")
-        try:
-            providers.try_out(name, value)
-        except Untried as reason:
-            if not self.untried:
-                raise NotTaken(f"{name}: {reason} Say --untried to take it as it is.") from None
-        except NotTaken as reason:
-            raise NotTaken(f"{name}: {reason}") from None
         self.vault.stage(name, value)
 
     def _new(self, name: str, old: str, passwords: Mapping[str, str]) -> str:

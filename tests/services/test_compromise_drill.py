@@ -19,7 +19,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -33,16 +32,20 @@ from allauth.account.app_settings import PASSWORD_RESET_TOKEN_GENERATOR
 from allauth.account.models import EmailAddress, EmailConfirmationHMAC
 from allauth.account.utils import user_pk_to_url_str
 from allauth.mfa.models import Authenticator
-from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret, yield_hotp_counters_from_time, hotp_value, format_hotp_value
+from allauth.mfa.totp.internal.auth import (
+    TOTP,
+    format_hotp_value,
+    generate_totp_secret,
+    hotp_value,
+    yield_hotp_counters_from_time,
+)
 from django.conf import settings
-from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client, override_settings
-from django.utils import timezone
 from pytest_django.plugin import DjangoDbBlocker
 
 from accounts import actions as account_actions
-from accounts.actions.invitations import link_of, make_token
+from accounts.actions.invitations import link_of
 from accounts.actions.lti import current_lti_key
 from accounts.lti import keys as lti_keys
 from accounts.models import AuditEvent, IdentityProvider, Invitation, LtiKey, User
@@ -52,13 +55,13 @@ from quokkaq.lib import sealing, tenancy
 from quokkaq.rotation.vault import credentials, password_of
 from tests import factories
 from tests.clusters import Cluster, cluster
-from tests.processes import ROOT, free_port, wait_for
+from tests.processes import ROOT, free_port
 from tests.recovery import measured
 from tests.services import s3_server
 from tests.services.mail_servers import MailServer
 from tests.services.s3_server import S3Server
 
-pytestmark = [pytest.mark.drill, pytest.mark.xdist_group("compromise")]
+pytestmark = [pytest.mark.drill, pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("compromise")]
 TARGET_SECONDS = 300
 FILES = {
     "SECRET_KEY": "secret_key", "DATABASE_URL": "database_url", "OWNER_DATABASE_URL": "owner_database_url",
@@ -196,7 +199,7 @@ class Site:
             "QUOKKAQ_MODE": "demo", "PORT": str(self.port), "WEB_WORKERS": "1", "LOG_LEVEL": "ERROR", "LOG_PRETTY": "no",
             "DJANGO_SETTINGS_MODULE": "quokkaq.settings", "AWS_SHARED_CREDENTIALS_FILE": str(self.secrets / "aws_credentials"),
             "AWS_ENDPOINT_URL_IAM": self.iam_url, "AWS_STORAGE_BUCKET_NAME": self.bucket.bucket,
-            "AWS_S3_ENDPOINT_URL": self.bucket.endpoint, "AWS_S3_REGION_NAME": self.bucket.region, "SCAN_UPLOADS": "no",
+            "AWS_S3_ENDPOINT_URL": self.bucket.endpoint, "AWS_S3_REGION_NAME": self.bucket.region, "SCAN_UPLOADS": "no", "RATE_READS_PER_MINUTE": "0", "RATE_WRITES_PER_MINUTE": "0",
             "OPENAI_BASE_URL": self.models.url, "OPENAI_MODEL": "m", "BASE_URL": self.url, "PYTHONPATH": str(ROOT),
             "DEFAULT_FROM_EMAIL": "noreply@quokkaq.example", "REPLY_DOMAIN": "reply.quokkaq.example", "MAIL_BURST_SECONDS": "0",
             "HEALTH_NEEDED": "database,cache,storage", "PROMETHEUS_MULTIPROC_DIR": str(self.home / "metrics"),
@@ -243,7 +246,10 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(
-    redis_server: str, django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+    redis_server: str,
+    django_db_setup: None,
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
     home = tmp_path_factory.mktemp("site")
     for name in ("secrets", "metrics"):
@@ -297,9 +303,7 @@ def with_passwords(server: Cluster) -> tuple[str, str]:
     embedded = settings.EMBEDDED_POSTGRES
     assert embedded is not None
     dump, address = server.log.with_name("dump"), connection.settings_dict
-    embedded._run(
-        "pg_dump", "-Fc", "-h", address["HOST"], "-U", "postgres", "-f", str(dump), address["NAME"]
-    )
+    embedded._run("pg_dump", "-Fc", "-h", address["HOST"], "-U", "postgres", "-f", str(dump), address["NAME"])
     owner, web = secrets.token_urlsafe(12), secrets.token_urlsafe(12)
     server.ask(f"CREATE ROLE quokkaq LOGIN SUPERUSER PASSWORD '{owner}'")
     server.ask(f"CREATE ROLE quokkaq_web LOGIN PASSWORD '{web}'")
@@ -403,7 +407,8 @@ def steal(site: Site) -> Loot:
         invitation = Invitation.objects.get(email="lena@example.edu")
         address = EmailAddress.objects.create(user=sam, email=f"sam-{uuid.uuid4().hex[:8]}@example.edu")
         local_part = mailing.reply_address(sam, thread).partition("@")[0]
-        keys = site.read("METRICS_TOKEN"), site.read("INBOUND_MAIL_SECRET"), site.read("OPENAI_API_KEY")
+        ticket = ticket_for(export)
+        metrics, inbound = site.read("METRICS_TOKEN"), site.read("INBOUND_MAIL_SECRET")
         urls = {name: site.read(name) for name in ("DATABASE_URL", "OWNER_DATABASE_URL", "REDIS_URL", "EMAIL_URL")}
         key_id, key_secret = site.key_pair
         s3 = site.bucket.client(access_key=key_id, secret_key=key_secret)
@@ -412,9 +417,7 @@ def steal(site: Site) -> Loot:
             "get_object", Params={"Bucket": site.bucket.bucket, "Key": "clean/notes.txt"}, ExpiresIn=3600
         )
         cookies = {person.email: cookie_of(person) for person in (sam, ada)}
-        forged = Session.objects.model  # written below, as somebody with the key and the database could
         reset = f"{user_pk_to_url_str(sam)}-{PASSWORD_RESET_TOKEN_GENERATOR().make_token(sam)}"
-        metrics, inbound, model = keys
         uses = {
             "a session of a student": lambda: get(site, "/courses/", cookies[sam.email]).status_code == 200,
             "a session of an instructor": lambda: get(site, "/courses/", cookies[ada.email]).status_code == 200,
@@ -424,12 +427,12 @@ def steal(site: Site) -> Loot:
                 site, f"/sign-up/finish/{sealing.seal(f'{sam.institution_id}/new@example.edu')}/"
             ),
             "an unsubscription": shows(
-                site, mailing.unsubscribe_url(sam, thread, None, "thread").removeprefix(site.url), "Stop"
+                site, mailing.unsubscribe_url(sam, thread, None, "thread").removeprefix(site.url)
             ),
             "an invitation": shows(site, link_of(invitation).removeprefix(site.url), "lena@example.edu"),
             "a feed": shows(site, f"/feeds/{sam.feed_key}/{course.slug}/"),
             "a copy of somebody's data": lambda: get(
-                site, f"/me/data/download/{ticket_for_sam}/", cookies[sam.email]
+                site, f"/me/data/download/{ticket}/", cookies[sam.email]
             ).status_code == 302,
             "a reply by mail": lambda: mail_in(site, inbound, local_part).status_code == 200,
             "the metrics": lambda: get(site, "/metrics", Authorization=f"Bearer {metrics}").status_code == 200,
@@ -439,7 +442,6 @@ def steal(site: Site) -> Loot:
             "a link to a file": lambda: requests.get(presigned, timeout=20).status_code == 200,
             "the key of S3": lambda: lists(site, key_id, key_secret),
         }  # fmt: skip
-        ticket_for_sam = ticket_for(export)
         app = Authenticator.objects.get(user=ada, type="totp")
         codes = Authenticator.objects.get(user=ada, type="recovery_codes")
         return Loot(
@@ -497,6 +499,184 @@ def counted() -> dict[str, int]:
     return found
 
 
-def test_explore(site: Site) -> None:
+# The drill
+
+
+def sign_in(site: Site, email: str, totp_secret: str = "") -> int:
+    """Sign in as people do; return the status of their courses' page."""
+    browser = requests.Session()
+
+    def send(path: str, **fields: str) -> requests.Response:
+        page = browser.get(f"{site.url}{path}", timeout=20)
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
+        assert token, (path, page.status_code)
+        fields["csrfmiddlewaretoken"] = token[1]
+        return browser.post(page.url, data=fields, headers={"Referer": page.url}, timeout=20)
+
+    send("/sign-in/", email=email, password=factories.PASSWORD)
+    if totp_secret:
+        counter = next(iter(yield_hotp_counters_from_time()))
+        send("/sign-in/second-step/", code=str(format_hotp_value(hotp_value(totp_secret, counter))))
+    return browser.get(f"{site.url}/courses/", timeout=20, allow_redirects=False).status_code
+
+
+def forged_session(secret_key: str) -> str:
+    """Put a session into the database as somebody could who had everything; return its cookie."""
+    with override_settings(SECRET_KEY=secret_key):
+        return cookie_of(User.objects.get(email="sam@example.edu"))
+
+
+def said_no_secret(output: str, site: Site, loot: Loot) -> None:
+    held = [
+        loot.secret_key,
+        site.read("SECRET_KEY"),
+        *site.key_pair,
+        site.read("METRICS_TOKEN"),
+        site.read("OPENAI_API_KEY"),
+    ]
+    held += [password_of(site.read(name)) for name in ("DATABASE_URL", "OWNER_DATABASE_URL", "REDIS_URL", "EMAIL_URL")]
+    assert not [secret for secret in held if secret in output]
+
+
+def check_that_all_is_new(site: Site, loot: Loot) -> None:
+    """Nothing of the thief's works, nothing of people's is lost, and they sign in again."""
+    assert {name for name, use in loot.uses.items() if use()} == set()
+    with pytest.raises(psycopg.OperationalError):
+        loot.connection.execute("SELECT 1")
+    keys = site.read("SECRET_KEY").split()
+    assert len(keys) == 1
+    assert keys[0] != loot.secret_key
+    with site.inside():
+        assert counted() == loot.rows
+        ada = User.objects.get(email="ada@example.edu")
+        factors = {row.type: row.data for row in Authenticator.objects.filter(user=ada)}
+        assert sealing.unseal(factors["totp"]["secret"]) == loot.totp_secret
+        assert sealing.unseal(factors["recovery_codes"]["seed"]) == loot.recovery_seed
+        assert IdentityProvider.objects.get().secret == loot.provider_secret
+        assert "PRIVATE KEY" in lti_keys.unseal(LtiKey.objects.get().sealed)
+        # With the key that was stolen nothing is opened any more, not even with the database beside it.
+        with override_settings(SECRET_KEY=loot.secret_key), pytest.raises(sealing.SealBroken):
+            sealing.unseal(factors["totp"]["secret"])
+        invitation = Invitation.objects.get(email="lena@example.edu")
+        assert shows(site, link_of(invitation).removeprefix(site.url), "lena@example.edu")()
+        assert get(site, "/courses/", forged_session(loot.secret_key)).status_code == 302
+        assert get(site, "/courses/", forged_session(keys[0])).status_code == 200
+    assert lists(site, *site.key_pair)
+    assert in_redis(site.read("REDIS_URL"))
+    assert get(site, "/metrics", Authorization=f"Bearer {site.read('METRICS_TOKEN')}").status_code == 200
+    assert sign_in(site, "sam@example.edu") == 200
+    assert sign_in(site, "ada@example.edu", loot.totp_secret) == 200
+    # No step left anything lying about, and the files are as readable as they were.
+    assert sorted(file.name for file in site.secrets.iterdir()) == sorted(
+        [*FILES.values(), "aws_credentials", "redis_password"]
+    )
+    assert {oct(file.stat().st_mode & 0o777) for file in site.secrets.iterdir() if file.name in FILES.values()} == {
+        "0o640"
+    }
+    assert (site.secrets / "redis_password").read_text().strip() == password_of(site.read("REDIS_URL"))
+
+
+@contextmanager
+def outages(site: Site) -> Iterator[list[float]]:
+    """Ask for a page all the time; yield when it wasn't served."""
+    failed: list[float] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.wait(0.1):
+            try:
+                served = get(site, "/api/v1/ready").status_code == 200
+            except requests.RequestException:
+                served = False
+            if not served:
+                failed.append(time.monotonic())
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield failed
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_one_command_replaces_every_secret_and_loses_nothing(site: Site, tmp_path: Path) -> None:
     loot = steal(site)
-    print({name: use() for name, use in loot.uses.items()})
+    assert {name for name, use in loot.uses.items() if not use()} == set(), "what the thief holds doesn't work"
+    loot.rows = rows_of(site)
+    for name, value in {
+        "mail": f"smtp://quokkaq:new-mail@127.0.0.1:{site.mail.port}",
+        "model": "new-model-key",
+    }.items():
+        (tmp_path / name).write_text(value)
+    refused = site.rotate("--now", "--new", f"OPENAI_API_KEY={tmp_path}/model")
+    assert refused.returncode == 1
+    assert "The service doesn't take it (401)" in refused.stderr
+    assert get(site, "/api/v1/ready").status_code == 200, "a key that is refused changes nothing"
+    assert not (site.secrets / "rotation.json").exists()
+    # The providers issue new ones.
+    site.mail.passwords, site.models.keys = {"new-mail"}, {"new-model-key"}
+
+    started = time.monotonic()
+    with outages(site) as failed:
+        done = site.rotate(
+            "--now", "--new", f"EMAIL_URL={tmp_path}/mail", "--new", f"OPENAI_API_KEY={tmp_path}/model",
+            "--restart", site.restart,
+        )  # fmt: skip
+        took = time.monotonic() - started
+    assert done.returncode == 0, done.stdout + done.stderr
+    said_no_secret(done.stdout + done.stderr, site, loot)
+    assert took < TARGET_SECONDS
+    check_that_all_is_new(site, loot)
+    assert site.read("OPENAI_API_KEY") == "new-model-key"
+    with site.inside():
+        noted = AuditEvent.objects.filter(verb="institution.secret_rotated", actor=None)
+        assert set(noted.values_list("data__secret", flat=True)) == {
+            "database", "secret_key", "redis", "metrics_token", "inbound_mail", "s3", "mail", "openai"
+        }  # fmt: skip
+    away = failed[-1] - failed[0] if failed else 0.0
+    measured(
+        "compromise", note="every secret replaced, everybody signed out, all links ended, services started again",
+        recovery_seconds=took, outage_seconds=away, rows_lost=0, tried=len(loot.uses),
+    )  # fmt: skip
+
+
+# After which of its own functions the command is killed, and at which call of it.
+DEATHS = (
+    ("quokkaq.rotation.vault:Vault.stage", 2),
+    ("quokkaq.rotation.providers:new_key_pair", 1),
+    ("quokkaq.rotation.steps:Rotation.stage", 1),
+    ("quokkaq.rotation.steps:set_password", 1),
+    ("quokkaq.rotation.steps:end_connections", 2),
+    ("quokkaq.rotation.vault:Vault.publish", 1),
+    ("quokkaq.rotation.steps:Rotation.publish", 1),
+    ("quokkaq.rotation.providers:set_redis_password", 1),
+    ("accounts.actions:end_all_links", 1),
+    ("accounts.actions:note_rotation", 1),
+    ("quokkaq.rotation.providers:end_key_pair", 1),
+    ("quokkaq.rotation.steps:Rotation.start_again", 1),
+    ("accounts.actions:reseal_everything", 1),
+    ("quokkaq.rotation.steps:Rotation.finish", 1),
+)
+
+
+def test_killed_at_any_step_it_goes_on_when_it_is_run_again(site: Site, tmp_path: Path) -> None:
+    loot = steal(site)
+    assert all(use() for use in loot.uses.values())
+    loot.rows = rows_of(site)
+    for place, call in DEATHS:
+        done = site.run("-c", DYING, place, str(call), "--now", "--restart", site.restart)
+        assert done.returncode == -signal.SIGKILL, f"{place}: {done.stdout}{done.stderr}"
+        # However far it came: what is written there is whole, and somebody lets it in.
+        assert len(site.read("SECRET_KEY").split()[0]) > 50
+        assert site.read("DATABASE_URL").startswith("postgres://quokkaq_web:")
+    done = site.rotate("--now", "--restart", site.restart)
+    assert done.returncode == 0, done.stdout + done.stderr
+    check_that_all_is_new(site, loot)
+    iam: Any = boto3.session.Session(*site.key_pair).client("iam", endpoint_url=site.iam_url, region_name="us-east-1")
+    assert [key["AccessKeyId"] for key in iam.list_access_keys()["AccessKeyMetadata"]] == [site.key_pair[0]]
+
+
+def rows_of(site: Site) -> dict[str, int]:
+    with site.inside():
+        return counted()

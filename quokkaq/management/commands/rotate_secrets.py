@@ -69,6 +69,8 @@ class Command(BaseCommand):
             steps.finish_sealing(vault, self.stdout.write)
             return
         given = _given(options["new"])
+        # Before anything is changed: with one that doesn't work, all stays as it was.
+        steps.try_given(given, untried=options["untried"])
         if journal is None:
             journal = self.begin(vault, home, given, options)
         else:
@@ -79,9 +81,7 @@ class Command(BaseCommand):
             if "end-key" not in journal.done:
                 raise CommandError("The rotation isn't that far yet: run this with --now again.")
             journal.note("restart")
-        rotation = steps.Rotation(
-            vault, journal, self.stdout.write, given=given, restart=options["restart"], untried=options["untried"]
-        )
+        rotation = steps.Rotation(vault, journal, self.stdout.write, given=given, restart=options["restart"])
         done = rotation.run()
         for name in journal.changed:
             self.stdout.write(f"New: {name}, in {vault.place(name)}")
