@@ -6,6 +6,7 @@ says so: no number is ever made up, kept from an earlier run of other drills, or
 
 import argparse
 import json
+import re
 import shutil
 import subprocess  # nosec B404
 import sys
@@ -210,8 +211,8 @@ def chart(measurements: Sequence[Measurement]) -> str:
     drawn.add("target", [row.scenario.target for row in found])
     # On this scale there is no zero.
     drawn.add("measured", [None if row.seconds is None else max(row.seconds, 0.01) for row in found])
-    text: str = drawn.render(is_unicode=True)
-    return text
+    # What pygal adds for pages that show values under the pointer has no use in a document.
+    return re.sub(r"<script.*?</script>", "", str(drawn.render(is_unicode=True)), flags=re.S)
 
 
 def drills() -> Iterator[Path]:

@@ -604,18 +604,16 @@ def test_one_command_replaces_every_secret_and_loses_nothing(site: Site, tmp_pat
     loot = steal(site)
     assert {name for name, use in loot.uses.items() if not use()} == set(), "what the thief holds doesn't work"
     loot.rows = rows_of(site)
-    for name, value in {
-        "mail": f"smtp://quokkaq:new-mail@127.0.0.1:{site.mail.port}",
-        "model": "new-model-key",
-    }.items():
-        (tmp_path / name).write_text(value)
+    password, key = secrets.token_hex(8), secrets.token_hex(8)
+    (tmp_path / "mail").write_text(f"smtp://quokkaq:{password}@127.0.0.1:{site.mail.port}")
+    (tmp_path / "model").write_text(key)
     refused = site.rotate("--now", "--new", f"OPENAI_API_KEY={tmp_path}/model")
     assert refused.returncode == 1
     assert "The service doesn't take it (401)" in refused.stderr
     assert get(site, "/api/v1/ready").status_code == 200, "a key that is refused changes nothing"
     assert not (site.secrets / "rotation.json").exists()
     # The providers issue new ones.
-    site.mail.passwords, site.models.keys = {"new-mail"}, {"new-model-key"}
+    site.mail.passwords, site.models.keys = {password}, {key}
 
     started = time.monotonic()
     with outages(site) as failed:
@@ -628,7 +626,7 @@ def test_one_command_replaces_every_secret_and_loses_nothing(site: Site, tmp_pat
     said_no_secret(done.stdout + done.stderr, site, loot)
     assert took < TARGET_SECONDS
     check_that_all_is_new(site, loot)
-    assert site.read("OPENAI_API_KEY") == "new-model-key"
+    assert site.read("OPENAI_API_KEY") == key
     with site.inside():
         noted = AuditEvent.objects.filter(verb="institution.secret_rotated", actor=None)
         assert set(noted.values_list("data__secret", flat=True)) == {
