@@ -2,7 +2,11 @@
 
 import json
 import os
+import re
+import shutil
 import stat
+import subprocess
+import sys
 import uuid
 from io import StringIO
 from pathlib import Path
@@ -21,11 +25,14 @@ from accounts.actions.lti import current_lti_key
 from accounts.lti import keys as lti_keys
 from accounts.models import AuditEvent, IdentityProvider, Invitation, LtiKey
 from quokkaq.lib import sealing, tenancy
+from quokkaq.management.commands.rotate_secrets import Command
 from quokkaq.rotation import providers, steps
-from quokkaq.rotation.catalogue import SECRETS
+from quokkaq.rotation.catalogue import BY_VARIABLE, SECRETS
 from quokkaq.rotation.vault import CREDENTIALS, Journal, NoPlace, Vault, alone, credentials, key_pair, write
 from tests import factories
 from tests.factories import World
+from tests.quokkaq.test_alerts import blocks
+from tests.quokkaq.test_operations_files import variables_read
 
 OLD, NEW = "old key " * 8, "new key " * 8
 
@@ -346,3 +353,40 @@ def test_a_new_secret_of_a_provider_is_never_invented(tokens: Path) -> None:
         steps.Rotation(vault, journal, print, given={}).stage()
     assert not vault.staged("EMAIL_URL")
     assert vault.source(CREDENTIALS) == ""
+
+
+# The runbook
+
+RUNBOOK = Path(__file__).resolve().parents[2] / "ops/runbooks/procedures/compromise.md"
+
+
+def test_commands_of_the_runbook_are_shell_and_the_options_exist(tmp_path: Path) -> None:
+    text = RUNBOOK.read_text()
+    found = blocks(text)
+    assert len(found) == text.count("```sh")
+    assert all(block.kind for block in found)
+    file = tmp_path / "runbook.sh"
+    names = "".join(block.text for block in blocks((RUNBOOK.parent.parent / "README.md").read_text()))
+    file.write_text("\n".join(["#!/bin/sh", names, *(block.text for block in found)]))
+    done = subprocess.run(
+        [shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}") or "shellcheck",
+         "--shell=sh", "--exclude=SC2034,SC2317,SC2329", str(file)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    parser = Command().create_parser("manage.py", "rotate_secrets")
+    options = {option for action in parser._actions for option in action.option_strings}
+    for block in found:
+        if "rotate" in block.text:
+            used = set(re.findall(r"(?<= )--(?:now|finish|plan|folder|only|new|restart|untried)\b", block.text))
+            assert used, block.text
+            assert used <= options
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        assert (RUNBOOK.parent / target).exists(), target
+
+
+def test_every_secret_that_can_come_from_a_file_is_in_the_catalogue() -> None:
+    """Whoever adds a secret to the settings says what hangs on it."""
+    read = variables_read("quokkaq/settings.py")
+    secrets = {name.removesuffix("_FILE") for name in read if name.endswith("_FILE")}
+    assert secrets == set(BY_VARIABLE) - {CREDENTIALS}
