@@ -85,7 +85,10 @@ class Vault:
 
     def staged(self, name: str) -> str:
         """Return what is to replace a secret; empty when nothing is."""
-        file = self._next(name)
+        try:
+            file = self._next(name)
+        except NoPlace:
+            return ""
         return file.read_text(encoding="utf-8").strip() if file.exists() else ""
 
     def stage(self, name: str, value: str) -> None:

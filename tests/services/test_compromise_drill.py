@@ -361,6 +361,14 @@ def shows(site: Site, path: str, text: str = "", status: int = 200) -> Callable[
     return use
 
 
+def hands_out(site: Site, path: str, person: User) -> bool:
+    """Tell whether a link leads to a file, for the person it was made for and with a session of now."""
+    with site.inside():
+        found = get(site, path, cookie_of(person))
+    assert found.status_code in (302, 404), found.status_code
+    return found.headers.get("Location", "").startswith(site.bucket.endpoint)
+
+
 def opens(address: str) -> bool:
     try:
         psycopg.connect(address, connect_timeout=3).close()
@@ -422,7 +430,7 @@ def steal(site: Site) -> Loot:
             "a session of a student": lambda: get(site, "/courses/", cookies[sam.email]).status_code == 200,
             "a session of an instructor": lambda: get(site, "/courses/", cookies[ada.email]).status_code == 200,
             "a password reset": shows(site, f"/sign-in/reset/{reset}/", status=302),
-            "a confirmation": shows(site, f"/sign-in/confirm/{EmailConfirmationHMAC(address).key}/", "Confirm"),
+            "a confirmation": shows(site, f"/sign-in/confirm/{EmailConfirmationHMAC(address).key}/", "Yes, it is mine"),
             "a link that makes an account": shows(
                 site, f"/sign-up/finish/{sealing.seal(f'{sam.institution_id}/new@example.edu')}/"
             ),
@@ -431,9 +439,7 @@ def steal(site: Site) -> Loot:
             ),
             "an invitation": shows(site, link_of(invitation).removeprefix(site.url), "lena@example.edu"),
             "a feed": shows(site, f"/feeds/{sam.feed_key}/{course.slug}/"),
-            "a copy of somebody's data": lambda: get(
-                site, f"/me/data/download/{ticket}/", cookies[sam.email]
-            ).status_code == 302,
+            "a copy of somebody's data": lambda: hands_out(site, f"/me/data/download/{ticket}/", sam),
             "a reply by mail": lambda: mail_in(site, inbound, local_part).status_code == 200,
             "the metrics": lambda: get(site, "/metrics", Authorization=f"Bearer {metrics}").status_code == 200,
             "the database as the web": lambda: opens(urls["DATABASE_URL"]),
