@@ -109,3 +109,13 @@ def test_deploy_checks_warn_of_backups_metrics_and_mail() -> None:
     assert found == ["quokkaq.W001", "quokkaq.W002", "quokkaq.W003"]
     with override_settings(BACKUP_BUCKET_NAME="b", METRICS_TOKEN="x" * 32, MAIL_IS_ON=True):
         assert not [warning for check in every for warning in check(None)]
+
+
+@pytest.mark.parametrize(
+    ("recipient", "encryption", "found"), [(None, True, ["quokkaq.W009"]), ("a", True, []), (None, False, [])]
+)
+def test_backups_that_anybody_can_read_are_told_unless_they_are_meant(
+    recipient: str | None, encryption: bool, found: list[str]
+) -> None:
+    with override_settings(DBBACKUP_GPG_RECIPIENT=recipient, BACKUP_ENCRYPTION=encryption):
+        assert [warning.id for warning in checks.check_backups_are_encrypted(None)] == found
