@@ -101,6 +101,8 @@ repoint() {
         echo "[databases]"
         for database in $DATABASES; do
             echo "$database = $(address "$1") dbname=$database"
+            # For the worker's LISTEN. Nobody waits for its sessions: they break when the server ends, and are made anew.
+            echo "${database}_session = $(address "$1") dbname=$database pool_mode=session"
         done
     } >"$POOLER_FILE.new"
     mv "$POOLER_FILE.new" "$POOLER_FILE"
