@@ -86,11 +86,11 @@ class Run:
     def says(self, pattern: str) -> bool:
         return bool(re.search(pattern, self.output.read_text()))
 
-    def wait_until(self, pattern: str, *, seconds: float = 120) -> None:
+    def wait_until(self, pattern: str, *, seconds: float = 300) -> None:
         wait_for(lambda: self.says(pattern) or self.process.poll() is not None, seconds=seconds, what=pattern)
         assert self.says(pattern), self.output.read_text()[-3000:]
 
-    def ends_well(self, *, seconds: float = 300) -> str:
+    def ends_well(self, *, seconds: float = 600) -> str:
         assert self.process.wait(seconds) == 0, self.output.read_text()[-3000:]
         return self.output.read_text()
 
@@ -121,7 +121,7 @@ def migrated(
     runs = [Run(database, logs / f"{name}.log") for name in ("one", "other")]
     try:
         for run in runs:
-            run.process.wait(400)
+            run.process.wait(600)
         yield database, runs, time.monotonic() - began
     finally:
         for run in runs:
@@ -167,7 +167,7 @@ def test_two_hosts_migrate_an_empty_database_at_once(migrated: tuple[Database, l
 def test_a_lock_that_somebody_holds_is_waited_for_shortly_and_again(busy: Database, started: Any) -> None:
     """It is said who is in the way, never what they do; people who read in between aren't kept waiting."""
     with busy.connect() as somebody, busy.connect() as reader:
-        reader.execute("SET statement_timeout = '20s'")
+        reader.execute("SET statement_timeout = '60s'")
         somebody.execute("BEGIN; SELECT 'their secret' FROM migrating_row LIMIT 1")
         run = started(busy, "migrating", "0002", MIGRATE_LOCK_TIMEOUT_MS="500")
         run.wait_until(r"Trying again in 2 s")
@@ -225,7 +225,7 @@ def test_an_index_that_a_killed_run_left_is_seen_to(busy: Database, started: Any
         if how == "half built":
             busy.ask(f"SELECT pg_terminate_backend({builder})")
         somebody.execute("COMMIT")
-    wait_for(lambda: not busy.ask(f"SELECT count(*) FROM pg_stat_activity WHERE pid = {builder}"), seconds=120)
+    wait_for(lambda: not busy.ask(f"SELECT count(*) FROM pg_stat_activity WHERE pid = {builder}"), seconds=300)
     valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('row_by_size')"
     assert busy.ask(valid) is (how == "built, but not noted")
     said = started(busy, "migrating").ends_well()
@@ -262,7 +262,7 @@ def test_a_pooler_is_refused(copy: Database) -> None:
         try:
             wait_for(is_up, what="pgbouncer")
             done = subprocess.run(
-                [sys.executable, "manage.py", "migrate"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+                [sys.executable, "manage.py", "migrate"], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
                 env=environment(DATABASE_URL=through, OWNER_DATABASE_URL=through),
             )  # fmt: skip
         finally:
@@ -338,7 +338,7 @@ def test_code_of_the_last_release_works_on_the_schema_of_this_one(copy: Database
         env=env,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
