@@ -159,9 +159,7 @@ def test_two_hosts_migrate_an_empty_database_at_once(migrated: tuple[Database, l
     assert re.search(r"Another migrate is at work on this database: process \d+ \(for \d+ s\), from \S+\.", said[1])
     assert "No migrations to apply." in said[1]
     assert database.ask("SELECT count(*) FROM pg_policy WHERE polname = 'tenancy'") > 70
-    note(from_nothing_seconds=seconds,
-        migrations=database.ask("SELECT count(*) FROM django_migrations"),
-    )  # fmt: skip
+    note(from_nothing_seconds=seconds, migrations=database.ask("SELECT count(*) FROM django_migrations"))
 
 
 def test_a_lock_that_somebody_holds_is_waited_for_shortly_and_again(busy: Database, started: Any) -> None:
@@ -169,12 +167,12 @@ def test_a_lock_that_somebody_holds_is_waited_for_shortly_and_again(busy: Databa
     with busy.connect() as somebody, busy.connect() as reader:
         reader.execute("SET statement_timeout = '60s'")
         somebody.execute("BEGIN; SELECT 'their secret' FROM migrating_row LIMIT 1")
+        pid = somebody.info.backend_pid
         run = started(busy, "migrating", "0002", MIGRATE_LOCK_TIMEOUT_MS="500")
         run.wait_until(r"Trying again in 2 s")
         reader.execute("SELECT count(*) FROM migrating_row")
         somebody.execute("COMMIT")
     said = run.ends_well()
-    pid = somebody.info.backend_pid
     assert re.search(
         r"migrating\.0002_note: a lock couldn't be had within 500 ms \(try 1 of 8\)\. In the way: "
         rf"process {pid} \(idle in transaction, for \d+ s\)\. Trying again in 1 s\.",
@@ -306,8 +304,8 @@ def test_every_migration_is_taken_back_and_done_again_on_data(copy: Database) ->
     assert said["compared"] > 800
     assert said["policies"] > 70
     assert said["threads"] > 50
-    note(there_and_back_seconds=time.monotonic() - began,
-        migrations_there_and_back=len(said["steps"]), columns_compared=said["compared"],
+    note(
+        there_and_back_seconds=time.monotonic() - began, migrations_there_and_back=len(said["steps"]), columns_compared=said["compared"]
     )  # fmt: skip
 
 
@@ -348,6 +346,4 @@ def test_code_of_the_last_release_works_on_the_schema_of_this_one(copy: Database
         "statuses": {"empty list": 200, "ask": 302, "reply": 302, "vote": 302, "list": 200, "page": 200, "search": 200},
         "votes": 1, "replies": 1, "listed": True, "read": True, "found": True,
     }  # fmt: skip
-    note(last_release_seconds=time.monotonic() - began,
-        last_release=last_release()["commit"][:7],
-    )  # fmt: skip
+    note(last_release_seconds=time.monotonic() - began, last_release=last_release()["commit"][:7])
