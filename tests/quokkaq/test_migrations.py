@@ -194,7 +194,7 @@ def test_a_killed_run_is_taken_up_where_it_stood(busy: Database, started: Any) -
     run.process.kill()
     run.process.wait()
     again = started(busy, "migrating", "0002").ends_well()
-    assert "Applying migrating.0002_note... OK" in again
+    assert "Applying migrating.0002_note" in again
     assert busy.ask("SELECT count(*) FROM information_schema.columns WHERE table_name = 'migrating_row'") == 4
     assert (
         busy.ask("SELECT count(*) FROM pg_constraint WHERE conrelid = 'migrating_row'::regclass AND contype = 'f'") == 1
@@ -227,7 +227,7 @@ def test_an_index_that_a_killed_run_left_is_seen_to(busy: Database, started: Any
     valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('row_by_size')"
     assert busy.ask(valid) is (how == "built, but not noted")
     said = started(busy, "migrating").ends_well()
-    assert "Applying migrating.0003_by_size... OK" in said
+    assert "Applying migrating.0003_by_size" in said
     assert busy.ask("SELECT count(*) FROM pg_constraint WHERE conname = 'row_size_once' AND contype = 'u'") == 1
     assert busy.ask(valid) is None  # the last migration drops it
     started(busy, "migrating", "0003").ends_well()  # and back
