@@ -187,6 +187,7 @@ class Watcher(threading.Thread):
 
     def __init__(self, connection: Any, say: Say) -> None:
         super().__init__(daemon=True)
+        connection.ensure_connection()
         parameters = connection.get_connection_params()
         self._parameters = {name: parameters[name] for name in parameters.keys() - {"cursor_factory", "context"}}
         self._waiting = connection.connection.info.backend_pid

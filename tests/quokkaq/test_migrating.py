@@ -88,7 +88,7 @@ def test_who_comes_second_waits_for_the_turn(
             assert waiting == (0,)
             other.execute("SELECT pg_advisory_unlock_all()")
 
-        monkeypatch.setattr(migrating.time, "sleep", sleep)
+        monkeypatch.setattr("quokkaq.migrating.time.sleep", sleep)
         call_command("migrate", verbosity=1)
     said = capsys.readouterr().out
     assert len(slept) == 1
