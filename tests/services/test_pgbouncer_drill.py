@@ -141,9 +141,7 @@ def test_a_worker_hears_of_jobs_at_once_on_a_line_of_its_own(place: Place, bounc
         "LOG_LEVEL": "CRITICAL",
     }  # fmt: skip
     jobs = "SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing') AND scheduled_at IS NULL"
-    with web(
-        place.cluster, **{name: variables[name] for name in ("DATABASE_URL", "DATABASE_BEHIND_PGBOUNCER")}
-    ) as server:
+    with web(place.cluster, DATABASE_URL=bouncer.url(), DATABASE_BEHIND_PGBOUNCER="yes") as server:
         # It looks for itself once in ten minutes only: what it does, it was told of.
         worker = subprocess.Popen(
             [sys.executable, "manage.py", "procrastinate", "worker", "--fetch-job-polling-interval", "600"],
