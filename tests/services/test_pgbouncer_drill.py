@@ -1,11 +1,14 @@
 """PgBouncer in transaction mode, as ops/pgbouncer has it, before a real cluster: the same tests, and nobody sees others' rows."""
 
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -35,18 +38,30 @@ class PgBouncer:
         if not Path(program).exists():
             pytest.skip("pgbouncer is not installed: run `make services` as root")
         (home / "users.txt").write_text('"postgres" ""\n"quokkaq_web" ""\n')
-        shutil.copy(ROOT / "ops" / "pgbouncer" / "pgbouncer.ini", home / "example.ini")
-        (home / "pgbouncer.ini").write_text(
-            f"%include {home}/example.ini\n"
-            f"[databases]\nquokkaq = host={cluster.host} port={cluster.port}\n* = host={cluster.host} port={cluster.port}\n"
-            f"[pgbouncer]\nlisten_port = {self.port}\nauth_type = trust\nauth_file = {home}/users.txt\n"
-            f"unix_socket_dir =\ndefault_pool_size = {POOL}\nreserve_pool_size = 0\n"
+        text = (ROOT / "ops" / "pgbouncer" / "pgbouncer.ini").read_text()
+        for name, value in {
+            "quokkaq": f"host={cluster.host} port={cluster.port}", "listen_port": self.port, "auth_type": "trust",
+            "auth_file": f"{home}/users.txt", "default_pool_size": POOL, "reserve_pool_size": 0,
+        }.items():  # fmt: skip
+            text, found = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", text)
+            assert found == 1, name
+        # The database of the tests that are run through it.
+        text = text.replace(
+            "[pgbouncer]\n", f"* = host={cluster.host} port={cluster.port}\n[pgbouncer]\nunix_socket_dir =\n"
         )
+        (home / "pgbouncer.ini").write_text(text)
         command = [program, "-q", str(home / "pgbouncer.ini")]
         if clusters._account():
             account = clusters._account()
             command = ["setpriv", f"--reuid={account}", f"--regid={account}", "--clear-groups", *command]
         self.process = subprocess.Popen(command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(self._answers, what="PgBouncer")
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, "PgBouncer ended"
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
 
     def url(self, user: str = "quokkaq_web") -> str:
         return f"postgres://{user}@127.0.0.1:{self.port}/quokkaq"
@@ -126,9 +141,7 @@ def test_a_worker_hears_of_jobs_at_once_on_a_line_of_its_own(place: Place, bounc
         "LOG_LEVEL": "CRITICAL",
     }  # fmt: skip
     jobs = "SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing') AND scheduled_at IS NULL"
-    with web(
-        place.cluster, **{name: variables[name] for name in ("DATABASE_URL", "DATABASE_BEHIND_PGBOUNCER")}
-    ) as server:
+    with web(place.cluster, DATABASE_URL=bouncer.url(), DATABASE_BEHIND_PGBOUNCER="yes") as server:
         # It looks for itself once in ten minutes only: what it does, it was told of.
         worker = subprocess.Popen(
             [sys.executable, "manage.py", "procrastinate", "worker", "--fetch-job-polling-interval", "600"],
