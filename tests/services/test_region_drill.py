@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import psycopg
 import pytest
 from django.conf import settings
+from django.urls import reverse
 
 from quokkaq.lib.storage import FILES, S3Store, StoreError
 from tests.clusters import Cluster, folder, variables
@@ -94,11 +95,11 @@ def s3(region: str) -> Iterator[S3Store]:
     port = free_port()
     process = subprocess.Popen(
         ["ip", "netns", "exec", region, sys.executable, "-m", "tests.services.s3_server", "--port", str(port), "--host", ADDRESS[region]],
-        cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True,
+        cwd=ROOT, env=environment(), stdout=subprocess.PIPE,
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        assert "endpoint" in process.stdout.readline()
+        assert b"endpoint" in process.stdout.readline()
         yield S3Store(BUCKET, f"http://{ADDRESS[region]}:{port}", REGION)
     finally:
         end(process)
@@ -222,7 +223,11 @@ def _copy_database(server: Cluster) -> None:
     assert dump.wait() == 0
 
 
-def test_a_lost_region_is_taken_over_without_losing_an_acknowledged_row(transactional_db: None) -> None:
+def test_a_lost_region_is_taken_over_without_losing_an_acknowledged_row(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
     with ExitStack() as stack:
         stack.enter_context(regions())
         home = stack.enter_context(folder())
@@ -258,13 +263,15 @@ def test_a_lost_region_is_taken_over_without_losing_an_acknowledged_row(transact
         assert "the first region is there" in refused.stderr
         assert second.ask("SELECT pg_is_in_recovery()")
 
-        path = f"/courses/{slug}/threads/{number}/reply/"
+        path = reverse("forum:reply", args=[slug, number])
         replies = Flow(lambda name: web_a.request("POST", path, cookie, body=f"Reply {name}") == 302, 0.05)
         uploads = Flow(lambda name: _upload(files[A], name), 0.1)
         mirror = Mirror(files[A], files[B])
         ledger = Ledger(first, home / "ledger")
         ledger.start()
-        time.sleep(6)
+        for flow in (replies, uploads, ledger):
+            wait_for(lambda flow=flow: len(flow.acknowledged) > 20, seconds=60, what="twenty acknowledgements")  # type: ignore[misc]
+        wait_for(lambda: mirror.copied, what="a mirrored file")
 
         # The outage: no cable, no process.
         cut(A, off=True)
@@ -277,8 +284,8 @@ def test_a_lost_region_is_taken_over_without_losing_an_acknowledged_row(transact
             lambda: web_b.request("POST", path, cookie, body="Still here") == 302, what="a reply in the second region"
         )
         rto = time.time() - lost_at
-        for flow in (replies, uploads, ledger, mirror):
-            flow.stop()
+        for writer in (replies, uploads, ledger, mirror):
+            writer.stop()
 
         # Rows: none that was acknowledged is gone.
         there = {body for (body,) in second.connect("quokkaq").execute("SELECT body FROM forum_post")}
