@@ -59,13 +59,14 @@ def restored(host: Host, *arguments: str) -> tuple[float, str]:
     ended = threading.Event()
 
     def first_write() -> float:
+        while host.server.is_up() and not ended.wait(0.1):
+            pass
         while not ended.wait(0.1):
             with suppress(psycopg.Error):
                 host.server.ask("CREATE TABLE IF NOT EXISTS after_the_loss (at timestamptz DEFAULT now())")
                 return time.time()
         return float("inf")
 
-    host.server.stop("immediate")
     with ThreadPoolExecutor(1) as pool:
         started = time.time()
         waiting = pool.submit(first_write)
@@ -73,6 +74,7 @@ def restored(host: Host, *arguments: str) -> tuple[float, str]:
             said = host.script("restore-to.sh", *arguments)[1]
         finally:
             ended.set()
+        assert waiting.result() < float("inf")
         return waiting.result() - started, said
 
 
