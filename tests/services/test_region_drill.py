@@ -316,10 +316,10 @@ def test_a_lost_region_is_taken_over_without_losing_an_acknowledged_row(
         cut(A, off=False)
         first.start()
         assert first.is_up()
-        assert _waits_for_ever(first)
-        assert second.ask("SELECT count(*) FROM ledger WHERE number < 0") == 0
         again = subprocess.run(script, capture_output=True, text=True, check=False, timeout=150)
         assert again.returncode == 3, again.stdout
+        assert _waits_for_ever(first)
+        assert second.ask("SELECT count(*) FROM ledger WHERE number < 0") == 0
 
 
 def _upload(store: S3Store, name: str) -> bool:
