@@ -15,14 +15,12 @@ import psycopg
 import pytest
 
 from tests.clusters import Cluster, folder
+from tests.conftest import needed
 from tests.processes import wait_for
 from tests.recovery import measured
 from tests.services.pgbackrest_host import Host, Ledger, instant, s3_over_tls
 
-pytestmark = [
-    pytest.mark.drill,
-    pytest.mark.skipif(not shutil.which("pgbackrest"), reason="pgBackRest isn't installed: `make services`"),
-]
+pytestmark = pytest.mark.drill
 ARCHIVE_TIMEOUT = 5
 # What `corruption` is told by: each drill adds its own.
 FIGURES: dict[str, float] = {}
@@ -33,6 +31,12 @@ INSERT INTO person SELECT n, 'person ' || n FROM generate_series(1, 100) n;
 INSERT INTO post SELECT n, 1 + n % 100, repeat('word ', n % 50) FROM generate_series(1, 5000) n;
 """
 CONTENTS = "SELECT md5(string_agg(p::text, '|' ORDER BY id)) FROM post p"
+
+
+@pytest.fixture(autouse=True)
+def _programs() -> None:
+    needed("pgbackrest")
+    needed("openssl")
 
 
 @contextmanager
@@ -59,13 +63,14 @@ def restored(host: Host, *arguments: str) -> tuple[float, str]:
     ended = threading.Event()
 
     def first_write() -> float:
+        while host.server.is_up() and not ended.wait(0.1):
+            pass
         while not ended.wait(0.1):
             with suppress(psycopg.Error):
                 host.server.ask("CREATE TABLE IF NOT EXISTS after_the_loss (at timestamptz DEFAULT now())")
                 return time.time()
         return float("inf")
 
-    host.server.stop("immediate")
     with ThreadPoolExecutor(1) as pool:
         started = time.time()
         waiting = pool.submit(first_write)
@@ -73,6 +78,7 @@ def restored(host: Host, *arguments: str) -> tuple[float, str]:
             said = host.script("restore-to.sh", *arguments)[1]
         finally:
             ended.set()
+        assert waiting.result() < float("inf")
         return waiting.result() - started, said
 
 
