@@ -59,7 +59,7 @@ def test_a_backup_that_is_killed_in_the_middle_leaves_nothing_in_the_way(place: 
     good = running.back_up("database", say=silently)
     # It has dumped something, and hangs.
     slow, ids = tmp_path / "slow_pg_dump", tmp_path / "pid"
-    slow.write_text(f"#!/bin/sh\necho $$ > {ids}\nprintf PGDMP\nexec sleep 60\n")
+    slow.write_text(f'#!/bin/sh\ncase "$*" in *zstd*) exit 1 ;; esac\necho $$ > {ids}\nprintf PGDMP\nexec sleep 60\n')
     slow.chmod(0o755)
     process = subprocess.Popen(
         [sys.executable, "manage.py", "dbbackup", "--clean"], cwd=ROOT, env=variables(tmp_path, PG_DUMP=str(slow)),
