@@ -7,7 +7,9 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
@@ -17,6 +19,7 @@ from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from quokkaq.backups import running
+from quokkaq.backups.lock import Busy
 from quokkaq.backups.manifest import differences, tables
 from quokkaq.backups.places import Place, places
 from quokkaq.backups.reading import decrypted
@@ -49,9 +52,9 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 def variables(folder: Path, **more: str) -> dict[str, str]:
     """Return the environment of a process that keeps its backups in a folder, which is this process's `place`."""
-    return environment(**{
-        **PROGRAMS, "BACKUP_ROOT": str(folder / "backups"), "MEDIA_ROOT": str(default_storage.location), **more,
-    })  # type: ignore[attr-defined]  # fmt: skip
+    files: Any = default_storage
+    kept = {**PROGRAMS, "BACKUP_ROOT": str(folder / "backups"), "MEDIA_ROOT": str(files.location)}
+    return environment(**{**kept, **more})
 
 
 def test_a_backup_that_is_killed_in_the_middle_leaves_nothing_in_the_way(place: Place, tmp_path: Path) -> None:
@@ -67,7 +70,7 @@ def test_a_backup_that_is_killed_in_the_middle_leaves_nothing_in_the_way(place: 
     )  # fmt: skip
     try:
         wait_for(lambda: list((tmp_path / "backups" / ".work").glob("database-*/stored")) and ids.exists(), seconds=60)
-        with pytest.raises(running.lock.Busy):
+        with pytest.raises(Busy):
             running.back_up("database", say=silently)
     finally:
         process.kill()
@@ -81,7 +84,7 @@ def test_a_backup_that_is_killed_in_the_middle_leaves_nothing_in_the_way(place: 
         try:
             made = running.back_up("database", say=silently, clean=True)
             break
-        except running.lock.Busy:
+        except Busy:
             assert time.monotonic() - started < 30
             time.sleep(0.2)
     # Of one day the newest stays.
@@ -142,8 +145,6 @@ def test_what_an_encrypted_backup_of_a_larger_database_takes(
             started = time.monotonic()
             with decrypted(place, made) as dump, an_empty_database() as name:
                 restore(dump, name)
-                import psycopg
-
                 with psycopg.connect(libpq(name)) as database, database.cursor() as cursor:
                     assert differences(made.tables, tables(cursor)) == []
             restored = time.monotonic() - started
