@@ -1,5 +1,6 @@
 """Backups while processes die, and by the worker that makes them; how long they take."""
 
+import ast
 import os
 import signal
 import subprocess
@@ -117,6 +118,23 @@ def test_the_keeper_makes_what_is_due_and_other_workers_leave_it(place: Place, t
             end(keeper)
     finally:
         end(other)
+
+
+@pytest.mark.parametrize(("schedule", "wanted"), [("17 2 * * *", {"17 2 * * *"}), ("off", set())])
+def test_backups_are_scheduled_where_they_are_wanted(schedule: str, wanted: set[str]) -> None:
+    told = (
+        "import django; django.setup(); from procrastinate.contrib.django import app;"
+        "print([(t.task.name, t.cron) for t in app.periodic_registry.periodic_tasks.values()])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", told], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+        env=environment(BACKUP_SCHEDULE=schedule, DJANGO_SETTINGS_MODULE="quokkaq.settings"),
+    )  # fmt: skip
+    found = dict(ast.literal_eval(done.stdout.splitlines()[-1]))
+    assert "quokkaq.rescue_stalled_jobs" in found
+    made = {name: cron for name, cron in found.items() if "back_up" in name}
+    assert set(made.values()) == wanted
+    assert set(made) == ({"quokkaq.back_up_database", "quokkaq.back_up_files"} if wanted else set())
 
 
 def _workers() -> int:
