@@ -9,8 +9,10 @@ from procrastinate import JobContext, RetryStrategy
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import AlreadyEnqueued
 
+from quokkaq.backups.drill import drill
 from quokkaq.backups.places import Kind
 from quokkaq.backups.running import SecondPlaceFailed, back_up, copy_to_second
+from quokkaq.lib.database.owner import as_owner
 from quokkaq.lib.jobs import running
 from quokkaq.lib.request_id import working_on
 
@@ -88,3 +90,11 @@ def _back_up(kind: Kind) -> None:
 
 def _silently(line: str) -> None:
     """Logs tell that the task ran, and the operators' page what it made."""
+
+
+@app.periodic(cron="37 4 2 * *")
+@app.task(name="quokkaq.drill_restoring", queue=OPERATIONS, queueing_lock="drill_restoring")
+def drill_restoring(timestamp: int = 0) -> None:
+    """Restore the newest backup into a scratch database, and prove it. What is wrong, the alert RestoreDrillFailed tells."""
+    with running("quokkaq.drill_restoring"), as_owner():
+        drill(say=_silently)
