@@ -311,7 +311,7 @@ BACKUP_ROOT = Path(env.text("BACKUP_ROOT", str(BASE_DIR / ".local" / "backups"))
 # A second place that backups are copied to: a folder on another disk, or a bucket, best elsewhere and of another account.
 BACKUP_SECOND_ROOT = env.text("BACKUP_SECOND_ROOT")
 BACKUP_SECOND_BUCKET_NAME = env.text("BACKUP_SECOND_BUCKET_NAME")
-_second_access_key = env.secret("BACKUP_SECOND_ACCESS_KEY_ID")
+_second_access_key = env.text("BACKUP_SECOND_ACCESS_KEY_ID")
 _second_secret_key = env.secret("BACKUP_SECOND_SECRET_ACCESS_KEY")
 # For so many days nobody can delete what was written to a bucket that was made with object lock; 0: no lock.
 BACKUP_OBJECT_LOCK_DAYS = env.number("BACKUP_OBJECT_LOCK_DAYS", 0)

@@ -303,7 +303,7 @@ def test_only_who_migrates_and_backs_up_has_the_owners_rights(compose: dict[str,
     has = {name for name in APP_SERVICES if "owner_database_url" in compose["services"][name]["secrets"]}
     assert has == {"migrate", "keeper"}
     keeper = compose["services"]["keeper"]
-    assert keeper["command"][:6] == ["python", "manage.py", "procrastinate", "worker", "--queues", OPERATIONS]
+    assert keeper["command"][:6] == ["python", "manage.py", "procrastinate", "worker", "--queues", "operations"]
     assert "ports" not in keeper
     assert "expose" not in keeper
 
