@@ -326,7 +326,7 @@ def test_after_a_disaster_database_and_files_are_those_of_one_instant(
         store().delete(key)
 
     started = time.perf_counter()
-    said = manage("restore_set", "--json", "--yes", "--database-url", lost.url(), variables=files_lie)
+    said = manage("restore_set", "--json", "--yes", variables={**files_lie, "DATABASE_URL": lost.url()})
     found = json.loads(next(line for line in said.splitlines() if line.startswith("{")))
     seconds = time.perf_counter() - started
     assert read(lost) == manifest.tables
