@@ -62,7 +62,8 @@ class RestoreDrill(models.Model):
         indexes = [models.Index(fields=["-started_at", "-id"], name="restore_drill_newest")]
         constraints = [
             models.CheckConstraint(
-                condition=Q(succeeded=False) | Q(ended_at__isnull=False, problem=""), name="restore_drill_succeeds_whole"
+                condition=Q(succeeded=False) | Q(ended_at__isnull=False, problem=""),
+                name="restore_drill_succeeds_whole",
             ),
         ]
 

@@ -12,9 +12,11 @@ from procrastinate.exceptions import AlreadyEnqueued
 from quokkaq.backups.drill import drill
 from quokkaq.backups.places import Kind
 from quokkaq.backups.running import SecondPlaceFailed, back_up, copy_to_second
+from quokkaq.backups.sets import pair
 from quokkaq.lib.database.owner import as_owner
 from quokkaq.lib.jobs import running
 from quokkaq.lib.request_id import working_on
+from quokkaq.lib.storage import store
 
 log = logging.getLogger("quokkaq.backups")
 # Served by a worker of its own (`procrastinate worker --queues operations`), the only one with the rights of the tables'
@@ -52,7 +54,12 @@ def _nightly(task: Any) -> Any:
 
 @_nightly
 @app.task(
-    name="quokkaq.back_up_database", queue=OPERATIONS, lock="back_up", queueing_lock="back_up_database", retry=_RETRY
+    name="quokkaq.back_up_database",
+    queue=OPERATIONS,
+    lock="back_up",
+    priority=1,
+    queueing_lock="back_up_database",
+    retry=_RETRY,
 )
 def back_up_database(timestamp: int = 0) -> None:
     """Make a backup of the database, and let go of old ones."""
@@ -62,8 +69,10 @@ def back_up_database(timestamp: int = 0) -> None:
 @_nightly
 @app.task(name="quokkaq.back_up_files", queue=OPERATIONS, lock="back_up", queueing_lock="back_up_files", retry=_RETRY)
 def back_up_files(timestamp: int = 0) -> None:
-    """Make a backup of uploaded files, and let go of old ones."""
+    """Make a backup of uploaded files, let go of old ones, and note the set that it makes with the database's."""
     _back_up("media")
+    with as_owner():
+        pair(store(), say=_silently)
 
 
 @app.task(name="quokkaq.copy_backups", queue=OPERATIONS, lock="back_up", retry=_COPY_RETRY)
@@ -71,6 +80,14 @@ def copy_backups(kind: Kind) -> None:
     """Bring to the second place what it refused when the backup was made."""
     with running("quokkaq.copy_backups"):
         copy_to_second(kind, say=_silently)
+
+
+@app.periodic(cron="37 4 2 * *")
+@app.task(name="quokkaq.drill_restoring", queue=OPERATIONS, queueing_lock="drill_restoring")
+def drill_restoring(timestamp: int = 0) -> None:
+    """Restore the newest backup into a scratch database, and prove it. What is wrong, the alert RestoreDrillFailed tells."""
+    with running("quokkaq.drill_restoring"), as_owner():
+        drill(say=_silently)
 
 
 def _back_up(kind: Kind) -> None:
@@ -90,11 +107,3 @@ def _back_up(kind: Kind) -> None:
 
 def _silently(line: str) -> None:
     """Logs tell that the task ran, and the operators' page what it made."""
-
-
-@app.periodic(cron="37 4 2 * *")
-@app.task(name="quokkaq.drill_restoring", queue=OPERATIONS, queueing_lock="drill_restoring")
-def drill_restoring(timestamp: int = 0) -> None:
-    """Restore the newest backup into a scratch database, and prove it. What is wrong, the alert RestoreDrillFailed tells."""
-    with running("quokkaq.drill_restoring"), as_owner():
-        drill(say=_silently)

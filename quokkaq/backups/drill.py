@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,8 @@ from quokkaq.failing import explain
 from quokkaq.models import OperationName, RestoreDrill
 from quokkaq.operations import note
 
+# What the last line of a traceback begins with.
+_CLASS = re.compile(r"[A-Za-z_][\w.]*")
 # So long may the restored copy be migrated and used, in seconds.
 LONGEST = 6 * 3600
 # Of a drill that finds everything wrong, so many sentences are kept.
@@ -137,7 +140,7 @@ def _use(row: RestoreDrill, target: Database, say: Say) -> None:
             text=True,
         )  # fmt: skip
         try:
-            output, _ = done.communicate(timeout=LONGEST)
+            output, said = done.communicate(timeout=LONGEST)
         finally:
             done.kill()
             done.wait()
@@ -150,8 +153,10 @@ def _use(row: RestoreDrill, target: Database, say: Say) -> None:
             add(row, say, found["step"], found["seconds"])
         row.differences += found.get("wrong", [])
     if done.returncode:
+        kind = _CLASS.match(said.strip().rpartition("\n")[2])
         raise RestoreError(
-            f"The restored copy couldn't be used (code {done.returncode}) after the step {row.steps[-1]['name']}."
+            f"The restored copy couldn't be used: {kind[0] if kind else f'code {done.returncode}'}"
+            f" after the step {row.steps[-1]['name']}."
         )
 
 

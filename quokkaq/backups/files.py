@@ -132,7 +132,9 @@ class Versions:
         """
         versions = [one for one in self.of.get(file.key, []) if not one.is_marker]
         end = instant or datetime.now(UTC)
-        versions.sort(key=lambda one: (one.id != named.partition(" ")[0], one.written_at > end.replace(microsecond=999_999)))
+        versions.sort(
+            key=lambda one: (one.id != named.partition(" ")[0], one.written_at > end.replace(microsecond=999_999))
+        )
         for one in versions:
             if not file.sha256 or digest(self.store, file.key, version=f"{one.id} ") == file.sha256:
                 self.store.bring_back(one)

@@ -20,7 +20,7 @@ from quokkaq.backups import databases
 from quokkaq.backups.databases import Database, RestoreError, Say
 from quokkaq.backups.files import Versions, wanted
 from quokkaq.backups.manifest import Damaged, Manifest, StoredFile
-from quokkaq.backups.places import Kind, Place, PlaceError, places
+from quokkaq.backups.places import Kind, Locked, Place, PlaceError, places
 from quokkaq.backups.reading import decrypted
 from quokkaq.backups.running import SecondPlaceFailed, back_up
 from quokkaq.lib.storage import FILES, QUARANTINE, S3Store, Store
@@ -69,33 +69,62 @@ def take(store: Store, *, say: Say, media: bool = True) -> tuple[BackupSet, list
 
     Returns the set, and the keys of files that rows of it need and that weren't there even then.
     """
+    if not (media or _bucket(store)):
+        raise RestoreError("Without a bucket that keeps versions, a set needs the backup of the files, too.")
     manifest = _made("database", say)
     say(f"Database: {manifest.name}, of {manifest.taken_at:%Y-%m-%d %H:%M:%S %Z}.")
+    made = _write(store, manifest, _made("media", say) if media else None, say)
+    missing = [
+        key for key, file in wanted(Database.live()).items()
+        if key not in made.files and file.sha256 and store.head(key) is None
+    ]  # fmt: skip
+    return made, missing
+
+
+def pair(store: Store, *, say: Say) -> BackupSet | None:
+    """Write down that the newest backups of database and files belong together; None where they don't, or it was done.
+
+    They do when the files were listed after the database's snapshot.
+    """
+    main = places()[0]
+    found = {kind: main.names(kind)[:1] for kind in ("database", "media")}
+    if not (found["database"] and found["media"]):
+        return None
+    database, media = (main.manifest(found[kind][0]) for kind in ("database", "media"))
+    if media.taken_at < database.taken_at or f"{database.taken_at:{_STAMP}}" in names(main):
+        return None
+    return _write(store, database, media, say)
+
+
+def _bucket(store: Store) -> str:
+    return store.bucket if isinstance(store, S3Store) and store.is_versioned() else ""
+
+
+def _write(store: Store, database: Manifest, media: Manifest | None, say: Say) -> BackupSet:
     files: dict[str, StoredFile] = {}
-    named = ""
     if media:
-        copied = _made("media", say)
-        named = copied.name
-        files.update({key: StoredFile(file.size, file.sha256) for key, file in copied.files.items()})
-        say(f"Files: {copied.name}, {len(copied.files)} of them.")
-    bucket = store.bucket if isinstance(store, S3Store) and store.is_versioned() else ""
+        files = {key: StoredFile(file.size, file.sha256) for key, file in media.files.items()}
+        say(f"Files: {media.name}, {len(files)} of them.")
+    bucket = _bucket(store)
     if isinstance(store, S3Store) and bucket:
-        for key, version in Versions(store).at(manifest.taken_at).items():
+        for key, version in Versions(store).at(database.taken_at).items():
             if key.startswith((FILES, QUARANTINE)):
                 known = files.get(key)
                 files[key] = StoredFile(version.size, known.sha256 if known else "", version.id)
         say(f"Bucket {bucket}: {sum(bool(file.version) for file in files.values())} versions.")
-    elif not media:
-        raise RestoreError("Without a bucket that keeps versions, a set needs the backup of the files, too.")
-    made = BackupSet(f"{manifest.taken_at:{_STAMP}}", manifest.taken_at, manifest.name, named, bucket, files)
-    for one in places():
-        one.save(f"{FOLDER}{made.name}{SUFFIX}", io.BytesIO(made.to_json().encode()))
-        _forget(one)
-    missing = [
-        key for key, file in wanted(Database.live()).items()
-        if key not in files and file.sha256 and store.head(key) is None
-    ]  # fmt: skip
-    return made, missing
+    made = BackupSet(
+        f"{database.taken_at:{_STAMP}}", database.taken_at, database.name, media.name if media else "", bucket, files
+    )
+    main, *others = places()
+    main.save(f"{FOLDER}{made.name}{SUFFIX}", io.BytesIO(made.to_json().encode()))
+    _forget(main, set(main.names("database")))
+    for other in others:
+        try:
+            other.save(f"{FOLDER}{made.name}{SUFFIX}", io.BytesIO(made.to_json().encode()))
+            _forget(other, {*main.names("database"), *other.names("database")})
+        except PlaceError as error:
+            say(f"The set is not in the {other.name} place: {error}")
+    return made
 
 
 def _made(kind: Kind, say: Say) -> Manifest:
@@ -108,17 +137,14 @@ def _made(kind: Kind, say: Say) -> Manifest:
         return found.manifest(found.names(kind)[0])
 
 
-def _forget(place: Place) -> None:
+def _forget(place: Place, kept: set[str]) -> None:
     """Delete the sets whose backup of the database is kept no longer."""
-    kept = set(place.names("database"))
     for name in names(place):
         try:
-            stale = read(place, name).database not in kept
-        except Damaged:
+            if read(place, name).database not in kept:
+                place.remove(f"{FOLDER}{name}{SUFFIX}")
+        except (Damaged, Locked):
             continue
-        # The second place may get its copies later.
-        if stale and place.name == "main":
-            place.remove(f"{FOLDER}{name}{SUFFIX}")
 
 
 def names(place: Place) -> list[str]:

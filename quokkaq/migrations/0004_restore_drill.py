@@ -32,7 +32,9 @@ class Migration(migrations.Migration):
                 "constraints": [
                     models.CheckConstraint(
                         condition=models.Q(
-                            ("succeeded", False), models.Q(("ended_at__isnull", False), ("problem", "")), _connector="OR"
+                            ("succeeded", False),
+                            models.Q(("ended_at__isnull", False), ("problem", "")),
+                            _connector="OR",
                         ),
                         name="restore_drill_succeeds_whole",
                     )

@@ -23,6 +23,7 @@ from django.db import connection
 
 from accounts.models import Upload
 from forum import actions
+from quokkaq import tasks
 from quokkaq.backups import databases, drill, sets
 from quokkaq.backups.databases import Database, RestoreError
 from quokkaq.backups.gpg import GpgError
@@ -325,7 +326,7 @@ def test_after_a_disaster_database_and_files_are_those_of_one_instant(
         store().delete(key)
 
     started = time.perf_counter()
-    said = manage("restore_set", "--json", "--yes", "--database-url", lost.url(), variables=files_lie)
+    said = manage("restore_set", "--json", "--yes", variables={**files_lie, "DATABASE_URL": lost.url()})
     found = json.loads(next(line for line in said.splitlines() if line.startswith("{")))
     seconds = time.perf_counter() - started
     assert read(lost) == manifest.tables
@@ -378,6 +379,23 @@ def test_what_cant_be_brought_back_is_listed_by_row(files_lie: dict[str, str], l
         {"key": gone.storage_key, "table": "accounts_upload", "id": str(gone.pk)},
     ]
     assert [row["id"] for row in found["rows_with_another_file"]] == [str(other.pk)]
+
+
+def test_nightly_backups_make_a_set_when_the_files_came_second(where: dict[str, str]) -> None:
+    fill()
+    assert sets.pair(store(), say=silently) is None
+    back_up("media", say=silently)
+    database = back_up("database", say=silently)
+    assert sets.pair(store(), say=silently) is None  # files may have come that nobody listed
+    time.sleep(1.1)  # names tell seconds
+    tasks.back_up_files()
+    (name,) = sets.names(places()[0])
+    assert sets.find(name)[1].database == sets.find()[1].database == database.name
+    assert sets.pair(store(), say=silently) is None  # it is noted
+    set_file = Path(places()[0].storage.path(f"sets/{name}.set"))
+    flip(set_file, set_file.stat().st_size // 2)
+    with pytest.raises(RestoreError, match="There is no backup set"):
+        sets.find()
 
 
 def test_a_restore_that_was_killed_goes_on(where: dict[str, str], lost: Database) -> None:
