@@ -346,6 +346,21 @@ def test_what_a_provider_refuses_or_nobody_can_try_replaces_nothing(tokens: Path
     steps.try_given({"SENTRY_DSN": "https://k@h/1"}, untried=True)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_step_that_is_refused_before_anything_was_replaced_is_taken_back(
+    tokens: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing listens where keys are made: the token stays, nothing lies about, and the rest can be done without it."""
+    (tokens / "aws").write_text(credentials("AKIA", "secret"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tokens / "aws"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_IAM", "http://127.0.0.1:1")
+    with pytest.raises(CommandError, match=r"IAM makes no new key \(EndpointConnectionError\)\. Nothing was replaced"):
+        rotate("--now")
+    assert (tokens / "metrics_token").read_text() == "the old token\n"
+    assert sorted(os.listdir(tokens)) == ["aws", "metrics_token"]
+    assert "Done in" in rotate("--now", "--only", "metrics_token", "--restart", "true")
+
+
 def test_a_new_secret_of_a_provider_is_never_invented(tokens: Path) -> None:
     vault = Vault(tokens, {"EMAIL_URL": "smtp://old"})
     journal = Journal.begin(tokens, ["mail"], ["EMAIL_URL"])
