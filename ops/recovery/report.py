@@ -23,6 +23,8 @@ CHART = ROOT / "docs" / "images" / "recovery.svg"
 BEGIN = "<!-- measured: begin (python -m ops.recovery.report) -->"
 END = "<!-- measured: end -->"
 NOT_MEASURED = "not measured"
+# The chart's, in seconds.
+_AXIS = (0.1, 1, 10, 100, 1000)
 
 
 class Broken(Exception):
@@ -216,7 +218,7 @@ def chart(measurements: Sequence[Measurement]) -> str:
     style = CleanStyle(background="white", plot_background="white", colors=("#b8bfc9", "#1f5fa8"), label_font_size=14)
     drawn = pygal.HorizontalBar(
         style=style, width=760, height=360, logarithmic=True, print_values=True, js=[], no_prefix=True,
-        disable_xml_declaration=True, legend_at_bottom=True, show_y_guides=True,
+        disable_xml_declaration=True, legend_at_bottom=True, range=(_AXIS[0], _AXIS[-1]), y_labels=_AXIS, zero=_AXIS[0], margin_right=40,
         value_formatter=lambda value: f"{number(value)} s",
     )  # fmt: skip
     # A horizontal bar chart begins at the bottom.
@@ -224,7 +226,7 @@ def chart(measurements: Sequence[Measurement]) -> str:
     drawn.x_labels = [f"{row.scenario.name}{row.scenario.per}" for row in found]
     drawn.add("target", [row.scenario.target for row in found])
     # On this scale there is no zero.
-    drawn.add("measured", [None if row.seconds is None else max(row.seconds, 0.01) for row in found])
+    drawn.add("measured", [None if row.seconds is None else max(row.seconds, _AXIS[0]) for row in found])
     # What pygal adds for pages that show values under the pointer has no use in a document.
     return re.sub(r"<script.*?</script>", "", str(drawn.render(is_unicode=True)), flags=re.S)
 
