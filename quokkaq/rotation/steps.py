@@ -124,7 +124,7 @@ class Rotation:
 
     def _new(self, name: str, old: str, passwords: Mapping[str, str]) -> str:
         if name == "SECRET_KEY":
-            former = [*old.split(), *settings.SEALING_KEY_FALLBACKS]
+            former = [*old.splitlines(), *settings.SEALING_KEY_FALLBACKS]
             return "\n".join(dict.fromkeys([secrets.token_urlsafe(64), *former]))
         if name == CREDENTIALS:
             return providers.new_key_pair(old, since=datetime.fromisoformat(self.journal.begun))
@@ -235,7 +235,7 @@ STEPS: tuple[tuple[str, Callable[[Rotation], None]], ...] = (
 
 def adopt_keys(vault: Vault) -> None:
     """Have this process sign and seal with the key that the file holds now."""
-    keys = vault.read("SECRET_KEY").split()
+    keys = vault.read("SECRET_KEY").splitlines()
     if keys:
         settings.SECRET_KEY, former = keys[0], keys[1:]
         settings.SEALING_KEY_FALLBACKS = list(dict.fromkeys([*former, *settings.SEALING_KEY_FALLBACKS]))
@@ -249,7 +249,7 @@ def finish_sealing(vault: Vault, say: Say) -> None:
         while (more := actions.reseal_everything())[0]:
             changed += more[0]
     say(f"{changed} sealed texts were sealed anew." + (f" No key opens {lost}: they are as they were." if lost else ""))
-    keys = vault.read("SECRET_KEY").split()
+    keys = vault.read("SECRET_KEY").splitlines()
     if len(keys) > 1:
         vault.stage("SECRET_KEY", keys[0])
         vault.publish("SECRET_KEY")

@@ -134,6 +134,20 @@ def test_no_sealed_column_is_forgotten() -> None:
     assert named <= known
 
 
+def test_lines_below_the_key_in_its_file_are_former_keys(tmp_path: Path) -> None:
+    file = tmp_path / "secret_key"
+    file.write_text(f"{NEW}\n{OLD}\n")
+    ask = (
+        "from django.conf import settings as s; print([s.SECRET_KEY, s.SECRET_KEY_FALLBACKS, s.SEALING_KEY_FALLBACKS])"
+    )
+    variables = {"PATH": os.environ["PATH"], "QUOKKAQ_MODE": "demo", "DATABASE_URL": "postgres://q@127.0.0.1:1/q"}
+    done = subprocess.run(
+        [sys.executable, "-c", ask], capture_output=True, text=True, check=False, cwd=RUNBOOK.parents[3],
+        env={**variables, "SECRET_KEY_FILE": str(file), "DJANGO_SETTINGS_MODULE": "quokkaq.settings"},
+    )  # fmt: skip
+    assert done.stdout.strip() == str([NEW, [], [OLD.strip()]]), done.stderr
+
+
 # People
 
 
