@@ -40,7 +40,7 @@ VERSION = "0.1.0"
 # Its file may hold former keys below: `manage.py rotate_secrets` leaves them there until nothing is sealed with them.
 SECRET_KEY, *_former_keys = env.secret(
     "SECRET_KEY", default="" if PRODUCTION else f"demo-{MODE}-key-for-this-machine-only-never-for-production"
-).split() or [""]
+).splitlines() or [""]
 SECRET_KEY_FALLBACKS = env.items("SECRET_KEY_FALLBACKS")
 # They open what lies sealed in the database, and nothing that comes from outside: no session, no link.
 SEALING_KEY_FALLBACKS = [*_former_keys, *env.items("SEALING_KEY_FALLBACKS")]

@@ -23,6 +23,8 @@ CHART = ROOT / "docs" / "images" / "recovery.svg"
 BEGIN = "<!-- measured: begin (python -m ops.recovery.report) -->"
 END = "<!-- measured: end -->"
 NOT_MEASURED = "not measured"
+# The chart's, in seconds.
+_AXIS = (0.1, 1, 10, 100, 1000)
 
 
 class Broken(Exception):
@@ -49,6 +51,8 @@ class Scenario:
     seconds: tuple[str, ...]
     lost: tuple[str, ...]
     per: str = ""
+    # Over how many seconds before the end files are missing; below `target`, too.
+    files: tuple[str, ...] = ()
 
 
 _LOST = ("lost_rows", "rows_lost")
@@ -63,7 +67,7 @@ SCENARIOS = (
     ),
     Scenario(
         "region_outage", "Region outage", "4 hours", "1 hour", "High", 60, "60 s", "0 rows; files of the last 60 s",
-        ("recovery_seconds", "longest_seconds", "usable_seconds"), _LOST,
+        ("first_write_seconds", "recovery_seconds"), _LOST, files=("files_lost_seconds",),
     ),
     Scenario(
         "corruption", "Data corruption", "1 hour", "24 hours", "High", 60, "60 s per GB", "nothing before the chosen second",
@@ -108,10 +112,22 @@ class Row:
         return max(self._numbers(self.scenario.lost), default=None)
 
     @property
-    def verdict(self) -> str:
-        if self.seconds is None:
+    def files(self) -> float | None:
+        return max(self._numbers(self.scenario.files), default=None)
+
+    @property
+    def loss(self) -> str:
+        if self.lost is None:
             return NOT_MEASURED
-        return "yes" if self.seconds < self.scenario.target and not self.lost else "**no**"
+        files = "" if self.files is None else f", files of {number(self.files)} s"
+        return f"{number(self.lost)} rows{files}"
+
+    @property
+    def verdict(self) -> str:
+        if self.seconds is None or self.lost is None:
+            return NOT_MEASURED
+        met = self.seconds < self.scenario.target and not self.lost and (self.files or 0) < self.scenario.target
+        return "yes" if met else "**no**"
 
 
 def read(folder: Path) -> list[Measurement]:
@@ -155,12 +171,12 @@ def table(measurements: Sequence[Measurement]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows(measurements):
-        one, seconds, lost = row.scenario, row.seconds, row.lost
+        one, seconds = row.scenario, row.seconds
         newest = max(row.measurements, key=lambda found: found.at, default=None)
         lines.append(
             f"| {one.name} | {one.asked_time} / {one.asked_loss} | {one.priority} | {one.target_words} / {one.target_loss} | "
             f"{NOT_MEASURED if seconds is None else f'{number(seconds)} s{one.per}'} | "
-            f"{NOT_MEASURED if lost is None else f'{number(lost)} rows'} | {row.verdict} | "
+            f"{row.loss} | {row.verdict} | "
             f"{f'{newest.at:%Y-%m-%d %H:%M} UTC, {newest.machine}' if newest else '–'} |"
         )
     lines += ["", "![Seconds until people can work again, measured beside the target](images/recovery.svg)", ""]
@@ -202,7 +218,7 @@ def chart(measurements: Sequence[Measurement]) -> str:
     style = CleanStyle(background="white", plot_background="white", colors=("#b8bfc9", "#1f5fa8"), label_font_size=14)
     drawn = pygal.HorizontalBar(
         style=style, width=760, height=360, logarithmic=True, print_values=True, js=[], no_prefix=True,
-        disable_xml_declaration=True, legend_at_bottom=True, show_y_guides=True,
+        disable_xml_declaration=True, legend_at_bottom=True, range=(_AXIS[0], _AXIS[-1]), y_labels=_AXIS, zero=_AXIS[0], margin_right=40,
         value_formatter=lambda value: f"{number(value)} s",
     )  # fmt: skip
     # A horizontal bar chart begins at the bottom.
@@ -210,7 +226,7 @@ def chart(measurements: Sequence[Measurement]) -> str:
     drawn.x_labels = [f"{row.scenario.name}{row.scenario.per}" for row in found]
     drawn.add("target", [row.scenario.target for row in found])
     # On this scale there is no zero.
-    drawn.add("measured", [None if row.seconds is None else max(row.seconds, 0.01) for row in found])
+    drawn.add("measured", [None if row.seconds is None else max(row.seconds, _AXIS[0]) for row in found])
     # What pygal adds for pages that show values under the pointer has no use in a document.
     return re.sub(r"<script.*?</script>", "", str(drawn.render(is_unicode=True)), flags=re.S)
 

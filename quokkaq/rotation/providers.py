@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import httpx2
 import redis
@@ -97,6 +97,18 @@ def redis_takes(url: str) -> bool:
         return False
 
 
+def redis_obeys(url: str) -> bool:
+    """Tell whether Redis asks for a password, and lets it be set: by setting the one it has."""
+    password = urlsplit(url).password
+    if not password:
+        return False
+    try:
+        with redis_at(url) as client:
+            return bool(client.config_set("requirepass", unquote(password)))
+    except redis.RedisError:
+        return False
+
+
 @contextlib.contextmanager
 def redis_at(url: str) -> Iterator[redis.Redis]:
     client = redis.Redis.from_url(url, socket_connect_timeout=3, socket_timeout=3)
@@ -111,11 +123,13 @@ def set_redis_password(old: str, new: str) -> None:
     try:
         if not redis_takes(new):
             with redis_at(old) as client:
-                client.config_set("requirepass", urlsplit(new).password or "")
+                client.config_set("requirepass", unquote(urlsplit(new).password or ""))
         with redis_at(new) as client:
             client.flushdb()
             for kind in ("normal", "pubsub"):
-                client.client_kill_filter(_type=kind, skipme=True)
+                # Not everywhere one may hang up on others; the old password is no use for coming back.
+                with contextlib.suppress(redis.ResponseError):
+                    client.client_kill_filter(_type=kind, skipme=True)
     except redis.RedisError as error:
         raise NotTaken(
             f"Redis doesn't let its password be set ({type(error).__name__}). Change it where Redis is run, then: "

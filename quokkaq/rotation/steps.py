@@ -10,6 +10,7 @@ import secrets
 import shlex
 import subprocess  # nosec B404
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -34,8 +35,8 @@ def here(vault: Vault) -> list[Secret]:
 
 
 def made_without_help(secret: Secret, vault: Vault) -> bool:
-    """Tell whether a new one is made by us: Redis without a password has none to change."""
-    return secret.made_here and (secret.key != "redis" or bool(password_of(vault.read("REDIS_URL"))))
+    """Tell whether a new one is made by us: a Redis that is run by others often doesn't let its password be set."""
+    return secret.made_here and (secret.key != "redis" or providers.redis_obeys(vault.read("REDIS_URL")))
 
 
 def try_given(given: Mapping[str, str], *, untried: bool) -> None:
@@ -77,6 +78,16 @@ class Rotation:
         self.journal.end()
         return True
 
+    def abandon(self) -> None:
+        """Take back what was staged: nothing was replaced yet."""
+        staged = self.vault.staged(CREDENTIALS)
+        if staged and CREDENTIALS not in self.journal.given:
+            with suppress(NotTaken):
+                providers.end_key_pair(key_pair(staged)[0], by=self.vault.read(CREDENTIALS))
+        for name in BY_VARIABLE:
+            self.vault.forget(name)
+        self.journal.end()
+
     def has(self, key: str) -> bool:
         return key in self.journal.chosen
 
@@ -113,7 +124,7 @@ class Rotation:
 
     def _new(self, name: str, old: str, passwords: Mapping[str, str]) -> str:
         if name == "SECRET_KEY":
-            former = [*old.split(), *settings.SEALING_KEY_FALLBACKS]
+            former = [*old.splitlines(), *settings.SEALING_KEY_FALLBACKS]
             return "\n".join(dict.fromkeys([secrets.token_urlsafe(64), *former]))
         if name == CREDENTIALS:
             return providers.new_key_pair(old, since=datetime.fromisoformat(self.journal.begun))
@@ -146,13 +157,11 @@ class Rotation:
                 self.vault.publish(name)
 
     def redis(self) -> None:
-        """Set the password of Redis, and empty it: sessions are read from there, too."""
+        """Set the password of Redis. Until web and worker are started again they work without it."""
         new = self.vault.staged("REDIS_URL")
         if self.has("redis") and new:
             providers.set_redis_password(self.vault.read("REDIS_URL"), new)
             self.vault.publish("REDIS_URL")
-        if self.has("secret_key"):
-            self._empty_redis()
 
     def people(self) -> None:
         """End sessions and links, give platforms new keys, and note in the audit log what was replaced."""
@@ -162,6 +171,7 @@ class Rotation:
                 sessions = actions.end_all_sessions()
                 links = actions.end_all_links()
                 keys = actions.replace_lti_keys()
+                self._empty_redis()
                 self.say(
                     f"Ended: {sessions} sessions, {links['feeds']} addresses of feeds. Mailed anew: "
                     f"{links['invitations']} invitations. New keys for platforms: {keys}."
@@ -169,7 +179,7 @@ class Rotation:
             actions.note_rotation(self.journal.rotation, self.journal.chosen)
 
     def end_key(self) -> None:
-        """Remove the old key at S3: links that it signed end."""
+        """Remove the old key at S3: links that it signed end. Should IAM refuse, web and worker run already."""
         if self.has("s3") and self.journal.ended_key:
             providers.end_key_pair(self.journal.ended_key, by=self.vault.read(CREDENTIALS))
 
@@ -213,19 +223,19 @@ class Rotation:
 
 STEPS: tuple[tuple[str, Callable[[Rotation], None]], ...] = (
     ("stage", Rotation.stage),
+    ("redis", Rotation.redis),
     ("database", Rotation.database),
     ("publish", Rotation.publish),
-    ("redis", Rotation.redis),
     ("people", Rotation.people),
-    ("end-key", Rotation.end_key),
     ("restart", Rotation.start_again),
+    ("end-key", Rotation.end_key),
     ("finish", Rotation.finish),
 )
 
 
 def adopt_keys(vault: Vault) -> None:
     """Have this process sign and seal with the key that the file holds now."""
-    keys = vault.read("SECRET_KEY").split()
+    keys = vault.read("SECRET_KEY").splitlines()
     if keys:
         settings.SECRET_KEY, former = keys[0], keys[1:]
         settings.SEALING_KEY_FALLBACKS = list(dict.fromkeys([*former, *settings.SEALING_KEY_FALLBACKS]))
@@ -239,7 +249,7 @@ def finish_sealing(vault: Vault, say: Say) -> None:
         while (more := actions.reseal_everything())[0]:
             changed += more[0]
     say(f"{changed} sealed texts were sealed anew." + (f" No key opens {lost}: they are as they were." if lost else ""))
-    keys = vault.read("SECRET_KEY").split()
+    keys = vault.read("SECRET_KEY").splitlines()
     if len(keys) > 1:
         vault.stage("SECRET_KEY", keys[0])
         vault.publish("SECRET_KEY")

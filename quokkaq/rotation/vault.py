@@ -107,6 +107,11 @@ class Vault:
         self._next(name).replace(place)
         _settle(place.parent)
 
+    def forget(self, name: str) -> None:
+        """Remove what is staged for a secret."""
+        if self.staged(name):
+            self._next(name).unlink()
+
     def _next(self, name: str) -> Path:
         place = self.place(name)
         return place.with_name(place.name + _STAGED)

@@ -37,6 +37,8 @@ def test_the_worst_of_what_was_measured_stands_beside_the_target(tmp_path: Path)
     assert row(text, "Data corruption")[4:7] == ["61.2 s per GB", "0 rows", "**no**"]
     # In time, and yet something is gone.
     assert row(text, "Account compromise")[4:7] == ["12 s", "3 rows", "**no**"]
+    keep(tmp_path, "region_outage", first_write_seconds=12.0, rows_lost=0, files_lost_seconds=61)
+    assert row(report.table(report.read(tmp_path)), "Region outage")[4:7] == ["12 s", "0 rows, files of 61 s", "**no**"]
     assert "| database failure | by day | longest seconds 3.42, lost rows 0, rounds 2 |" in text
 
 

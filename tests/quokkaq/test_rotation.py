@@ -134,6 +134,20 @@ def test_no_sealed_column_is_forgotten() -> None:
     assert named <= known
 
 
+def test_lines_below_the_key_in_its_file_are_former_keys(tmp_path: Path) -> None:
+    file = tmp_path / "secret_key"
+    file.write_text(f"{NEW}\n{OLD}\n")
+    ask = (
+        "from django.conf import settings as s; print([s.SECRET_KEY, s.SECRET_KEY_FALLBACKS, s.SEALING_KEY_FALLBACKS])"
+    )
+    variables = {"PATH": os.environ["PATH"], "QUOKKAQ_MODE": "demo", "DATABASE_URL": "postgres://q@127.0.0.1:1/q"}
+    done = subprocess.run(
+        [sys.executable, "-c", ask], capture_output=True, text=True, check=False, cwd=RUNBOOK.parents[3],
+        env={**variables, "SECRET_KEY_FILE": str(file), "DJANGO_SETTINGS_MODULE": "quokkaq.settings"},
+    )  # fmt: skip
+    assert done.stdout.strip() == str([NEW, [], [OLD.strip()]]), done.stderr
+
+
 # People
 
 
@@ -344,6 +358,21 @@ def test_what_a_provider_refuses_or_nobody_can_try_replaces_nothing(tokens: Path
     with pytest.raises(providers.NotTaken, match="--untried"):
         steps.try_given({"SENTRY_DSN": "https://k@h/1"}, untried=False)
     steps.try_given({"SENTRY_DSN": "https://k@h/1"}, untried=True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_step_that_is_refused_before_anything_was_replaced_is_taken_back(
+    tokens: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing listens where keys are made: the token stays, nothing lies about, and the rest can be done without it."""
+    (tokens / "aws").write_text(credentials("AKIA", "secret"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tokens / "aws"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_IAM", "http://127.0.0.1:1")
+    with pytest.raises(CommandError, match=r"IAM makes no new key \(EndpointConnectionError\)\. Nothing was replaced"):
+        rotate("--now")
+    assert (tokens / "metrics_token").read_text() == "the old token\n"
+    assert sorted(os.listdir(tokens)) == ["aws", "metrics_token"]
+    assert "Done in" in rotate("--now", "--only", "metrics_token", "--restart", "true")
 
 
 def test_a_new_secret_of_a_provider_is_never_invented(tokens: Path) -> None:

@@ -78,11 +78,20 @@ class Command(BaseCommand):
                 raise CommandError(f"A rotation was begun without {', '.join(strange)}. Run this without --new first.")
             self.stdout.write(f"Going on with what was begun at {journal.begun}.")
         if options["finish"]:
-            if "end-key" not in journal.done:
+            if "people" not in journal.done:
                 raise CommandError("The rotation isn't that far yet: run this with --now again.")
-            journal.note("restart")
+            if "restart" not in journal.done:
+                journal.note("restart")
         rotation = steps.Rotation(vault, journal, self.stdout.write, given=given, restart=options["restart"])
-        done = rotation.run()
+        try:
+            done = rotation.run()
+        except NotTaken as problem:
+            if "stage" in journal.done:
+                raise
+            rotation.abandon()
+            raise CommandError(
+                f"{problem} Nothing was replaced. --only and --new can leave this out, or bring it."
+            ) from None
         for name in journal.changed:
             self.stdout.write(f"New: {name}, in {vault.place(name)}")
             if vault.in_environment(name):
