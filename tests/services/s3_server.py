@@ -77,7 +77,7 @@ def secret_of(key: str) -> str:
 @contextmanager
 def iam() -> Iterator[str]:
     """Serve IAM on loopback, whose keys open the bucket of `running()` in the same process; yield its address."""
-    server = make_server("127.0.0.1", 0, create_backend_app("iam"), threaded=True, request_handler=_QuietHandler)
+    server = make_server("127.0.0.1", 0, create_backend_app("iam"), threaded=True, request_handler=QuietHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
