@@ -35,6 +35,7 @@ pytestmark = [
 A, B = "qqr-a", "qqr-b"
 # This machine reaches each region by an address of its own; between them lies a cable.
 ADDRESS = {A: "10.211.1.2", B: "10.211.2.2"}
+ENDS = {A: "10.211.3.1", B: "10.211.3.2"}
 MIRROR_SECONDS = 0.5
 PREPARE = """
 from django.conf import settings
@@ -69,13 +70,19 @@ def regions() -> Iterator[None]:
             ip("-n", name, "addr", "add", f"{ADDRESS[name]}/30", "dev", "up0")
             ip("-n", name, "link", "set", "up0", "up")
         ip("-n", A, "link", "add", "across", "type", "veth", "peer", "name", "across", "netns", B)
-        for name, own, other in ((A, "10.211.3.1", B), (B, "10.211.3.2", A)):
-            ip("-n", name, "addr", "add", f"{own}/30", "dev", "across")
+        for name, end_of_cable in ENDS.items():
+            ip("-n", name, "addr", "add", f"{end_of_cable}/30", "dev", "across")
             ip("-n", name, "link", "set", "across", "up")
-            ip("-n", name, "route", "add", f"{ADDRESS[other]}/32", "via", "10.211.3.2" if name == A else "10.211.3.1", "src", ADDRESS[name])  # fmt: skip
+        _route()
         yield
     finally:
         _remove()
+
+
+def _route() -> None:
+    """Lead from each region to the other's address; a cable that is unplugged takes its routes along."""
+    for name, other in ((A, B), (B, A)):
+        ip("-n", name, "route", "replace", f"{ADDRESS[other]}/32", "via", ENDS[other], "src", ADDRESS[name])
 
 
 def _remove() -> None:
@@ -88,6 +95,8 @@ def cut(region: str, *, off: bool) -> None:
     """Unplug (or plug in again) every cable of a region."""
     for cable in ("up0", "across"):
         ip("-n", region, "link", "set", cable, "down" if off else "up")
+    if not off:
+        _route()
 
 
 @contextmanager
