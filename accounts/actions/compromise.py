@@ -81,7 +81,7 @@ def reseal_everything() -> tuple[int, int]:
 
 def _sealed() -> Iterator[tuple[models.QuerySet[Any], str, str]]:
     """Yield what holds sealed texts: rows, the column, and the field within it where that is JSON."""
-    yield IdentityProvider.objects.exclude(sealed_secret=""), "sealed_secret", ""  # nosec B106 (rows that have one)
+    yield IdentityProvider.objects.exclude(sealed_secret=""), "sealed_secret", ""  # nosec B106
     yield LtiKey.objects.all(), "sealed", ""
     for kind, field in _SEALED_FACTORS.items():
         yield Authenticator.objects.filter(type=kind, data__has_key=field), "data", field

@@ -184,7 +184,7 @@ class Rotation:
             providers.end_key_pair(self.journal.ended_key, by=self.vault.read(CREDENTIALS))
 
     def start_again(self) -> None:
-        done = subprocess.run(shlex.split(self.restart), check=False)  # nosec B603 (what the operator wrote)
+        done = subprocess.run(shlex.split(self.restart), check=False)  # nosec B603
         if done.returncode != 0:
             raise NotTaken(
                 f"The command that restarts ended with code {done.returncode}. Run this again: it goes on there."
