@@ -15,6 +15,7 @@ from dbbackup.db.postgresql import PgDumpBinaryConnector, parse_postgres_setting
 
 _DATA = re.compile(r"^\d+; \d+ \d+ TABLE DATA public (\S+) ", re.M)
 _BUFFER_BYTES = 1 << 20
+_PROBE_SECONDS = 20
 
 
 class Connector(PgDumpBinaryConnector):  # type: ignore[misc]
@@ -93,7 +94,10 @@ def _compression(program: tuple[str, ...]) -> str:
     """
     probe = [*program, "--format=custom", "--compress=zstd:3", "--dbname=postgresql://nobody@/?host=/nonexistent"]
     with _started(probe, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        said = process.communicate()[1]
+        try:
+            said = process.communicate(timeout=_PROBE_SECONDS)[1]
+        except subprocess.TimeoutExpired:
+            said = b""
     return "zstd:3" if b"connection to server" in said else "6"
 
 

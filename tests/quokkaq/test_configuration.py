@@ -59,6 +59,10 @@ def start(**changes: str) -> str:
         ),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}, "OTEL_EXPORTER_OTLP_ENDPOINT is no address."),
         ({"SENTRY_DSN": "https://errors.example.edu/1"}, "SENTRY_DSN is no address of a project."),
+        ({"BACKUP_SCHEDULE": "every night"}, "BACKUP_SCHEDULE is no line of cron."),
+        ({"BACKUP_SECOND_ROOT": "/a", "BACKUP_SECOND_BUCKET_NAME": "b"}, "name two second places. Set one of them."),
+        ({"BACKUP_SECOND_ACCESS_KEY_ID": "a"}, "BACKUP_SECOND_SECRET_ACCESS_KEY together, or neither."),
+        ({"BACKUP_OBJECT_LOCK_MODE": "LOOSE"}, "BACKUP_OBJECT_LOCK_MODE is neither COMPLIANCE nor GOVERNANCE."),
         ({"SENTRY_DSN": "https://key@errors.example.edu/1", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, "ok"),
     ],
 )

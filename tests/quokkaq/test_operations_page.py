@@ -15,6 +15,7 @@ from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from ai_answers.models import Spending
+from quokkaq import operations
 from quokkaq.failing import explain
 from quokkaq.models import JobFailure, Operation, RestoreDrill
 from tests import factories
@@ -117,6 +118,19 @@ def test_everything_is_on_it(operator: Client, world: World) -> None:
         "Migrations pending none", "METRICS_TOKEN set", "database needed",
     ):  # fmt: skip
         assert text in page, text
+
+
+def test_backups_that_failed_stand_beside_the_last_good_one(operator: Client) -> None:
+    operations.note_backup(OperationName.BACKUP_DATABASE, size=5_000_000, places=["main", "second"])
+    page = shown(operator)
+    assert "Backup of the database verified just now , 4.8\xa0MB, in main, second".replace("\xa0", " ") in page
+    assert "times since" not in page
+    for _ in range(2):
+        operations.note_failed_backup(OperationName.BACKUP_DATABASE, "The bucket answered SlowDown.")
+    operations.note_failed_backup(OperationName.BACKUP_MEDIA, "<b>")
+    page = shown(operator)
+    assert "in main, second failed 2 times since, last just now : The bucket answered SlowDown." in page
+    assert "none yet failed 1 time since, last just now : &lt;b&gt;" in page
 
 
 def test_it_costs_the_same_however_much_there_is(operator: Client, world: World) -> None:

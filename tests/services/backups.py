@@ -68,9 +68,10 @@ def kept_in(work: Path, main: dict[str, Any], second: dict[str, Any] | None = No
     """Let this process keep its backups there; `more` are settings to override too."""
     storages = {name: one for name, one in settings.STORAGES.items() if name != "dbbackup-second"}
     storages["dbbackup"] = main
-    if isinstance(default_storage._wrapped, FileSystemStorage):
+    files: Any = default_storage
+    if isinstance(files._wrapped, FileSystemStorage):
         # Storages are made anew: this one where it is now.
-        where = {"location": default_storage.location}
+        where = {"location": files.location}
         storages["default"] = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": where}
     if second:
         storages["dbbackup-second"] = second

@@ -150,11 +150,11 @@ def gauges() -> dict[str, float]:
         return {f"{metric.name}{{{','.join(labels)}}}": value for metric, labels, value in measuring.operations(cursor)}
 
 
-def manage(*arguments: str, code: int = 0, **changes: str) -> str:
+def manage(*arguments: str, **changes: str) -> str:
     done = subprocess.run(
         [sys.executable, "manage.py", *arguments], cwd=ROOT, env=environment(**PROGRAMS, **changes), capture_output=True, text=True, timeout=120, check=False
     )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
@@ -430,7 +430,9 @@ def in_bucket(tmp_path: Path, committed: None, bucket_server: S3Server) -> Itera
 
 def refusing(monkeypatch: pytest.MonkeyPatch, times: int, method: str = "PUT", after: int = 0) -> list[str]:
     """Let the bucket answer 503 so often, once it has answered `after` such requests well; return what it refused."""
-    real, refused, passed = Gate.answer, [], []
+    real = Gate.answer
+    refused: list[str] = []
+    passed: list[int] = []
 
     def answer(self: Gate, environ: Any, body: Any) -> Any:
         if environ["REQUEST_METHOD"] == method:
@@ -490,9 +492,7 @@ def test_the_server_needs_the_public_key_only(
         with monkeypatch.context() as broken:
             later(broken)
             # Not what gpg made: the head names no key.
-            from quokkaq.backups import database
-
-            broken.setattr(database.gpg, "key_ids", lambda head: set())
+            broken.setattr(gpg, "key_ids", lambda head: set())
             with pytest.raises(BackupFailed, match="isn't encrypted for"):
                 back_up()
     monkeypatch.setenv("GNUPGHOME", str(keys))

@@ -1,5 +1,6 @@
 """Backups while processes die, and by the worker that makes them; how long they take."""
 
+import ast
 import os
 import signal
 import subprocess
@@ -7,7 +8,9 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
@@ -17,6 +20,7 @@ from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from quokkaq.backups import running
+from quokkaq.backups.lock import Busy
 from quokkaq.backups.manifest import differences, tables
 from quokkaq.backups.places import Place, places
 from quokkaq.backups.reading import decrypted
@@ -49,9 +53,9 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 def variables(folder: Path, **more: str) -> dict[str, str]:
     """Return the environment of a process that keeps its backups in a folder, which is this process's `place`."""
-    return environment(**{
-        **PROGRAMS, "BACKUP_ROOT": str(folder / "backups"), "MEDIA_ROOT": str(default_storage.location), **more,
-    })  # type: ignore[attr-defined]  # fmt: skip
+    files: Any = default_storage
+    kept = {**PROGRAMS, "BACKUP_ROOT": str(folder / "backups"), "MEDIA_ROOT": str(files.location)}
+    return environment(**{**kept, **more})
 
 
 def test_a_backup_that_is_killed_in_the_middle_leaves_nothing_in_the_way(place: Place, tmp_path: Path) -> None:
@@ -59,7 +63,7 @@ def test_a_backup_that_is_killed_in_the_middle_leaves_nothing_in_the_way(place: 
     good = running.back_up("database", say=silently)
     # It has dumped something, and hangs.
     slow, ids = tmp_path / "slow_pg_dump", tmp_path / "pid"
-    slow.write_text(f"#!/bin/sh\necho $$ > {ids}\nprintf PGDMP\nexec sleep 60\n")
+    slow.write_text(f'#!/bin/sh\ncase "$*" in *zstd*) exit 1 ;; esac\necho $$ > {ids}\nprintf PGDMP\nexec sleep 60\n')
     slow.chmod(0o755)
     process = subprocess.Popen(
         [sys.executable, "manage.py", "dbbackup", "--clean"], cwd=ROOT, env=variables(tmp_path, PG_DUMP=str(slow)),
@@ -67,7 +71,7 @@ def test_a_backup_that_is_killed_in_the_middle_leaves_nothing_in_the_way(place: 
     )  # fmt: skip
     try:
         wait_for(lambda: list((tmp_path / "backups" / ".work").glob("database-*/stored")) and ids.exists(), seconds=60)
-        with pytest.raises(running.lock.Busy):
+        with pytest.raises(Busy):
             running.back_up("database", say=silently)
     finally:
         process.kill()
@@ -81,7 +85,7 @@ def test_a_backup_that_is_killed_in_the_middle_leaves_nothing_in_the_way(place: 
         try:
             made = running.back_up("database", say=silently, clean=True)
             break
-        except running.lock.Busy:
+        except Busy:
             assert time.monotonic() - started < 30
             time.sleep(0.2)
     # Of one day the newest stays.
@@ -116,6 +120,23 @@ def test_the_keeper_makes_what_is_due_and_other_workers_leave_it(place: Place, t
         end(other)
 
 
+@pytest.mark.parametrize(("schedule", "wanted"), [("17 2 * * *", {"17 2 * * *"}), ("off", set())])
+def test_backups_are_scheduled_where_they_are_wanted(schedule: str, wanted: set[str]) -> None:
+    told = (
+        "import django; django.setup(); from procrastinate.contrib.django import app;"
+        "print([(t.task.name, t.cron) for t in app.periodic_registry.periodic_tasks.values()])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", told], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+        env=environment(BACKUP_SCHEDULE=schedule, DJANGO_SETTINGS_MODULE="quokkaq.settings"),
+    )  # fmt: skip
+    found = dict(ast.literal_eval(done.stdout.splitlines()[-1]))
+    assert "quokkaq.rescue_stalled_jobs" in found
+    made = {name: cron for name, cron in found.items() if "back_up" in name}
+    assert set(made.values()) == wanted
+    assert set(made) == ({"quokkaq.back_up_database", "quokkaq.back_up_files"} if wanted else set())
+
+
 def _workers() -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM procrastinate_workers")
@@ -142,8 +163,6 @@ def test_what_an_encrypted_backup_of_a_larger_database_takes(
             started = time.monotonic()
             with decrypted(place, made) as dump, an_empty_database() as name:
                 restore(dump, name)
-                import psycopg
-
                 with psycopg.connect(libpq(name)) as database, database.cursor() as cursor:
                     assert differences(made.tables, tables(cursor)) == []
             restored = time.monotonic() - started
