@@ -17,7 +17,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from ai_answers.models import Spending
 from quokkaq import operations
 from quokkaq.failing import explain
-from quokkaq.models import JobFailure, Operation, RestoreDrill
+from quokkaq.models import JobFailure, Operation, OperationName, RestoreDrill
 from tests import factories
 from tests.factories import World
 
