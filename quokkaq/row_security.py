@@ -158,6 +158,13 @@ def _ensure_role(cursor: Any) -> None:
             if getattr(error.__cause__, "sqlstate", "") not in _MADE_ALREADY:
                 raise
     name = sql.Identifier(role)
+    if settings.DATABASE_BEHIND_PGBOUNCER:
+        # Connections that PgBouncer opens bring no settings of ours.
+        for parameter, milliseconds in settings.TIMEOUTS_MS.items():
+            # rule: raw-sql (names and numbers of ours, quoted)
+            cursor.execute(
+                sql.SQL("ALTER ROLE {} SET {} = {}").format(name, sql.Identifier(parameter), sql.Literal(milliseconds))
+            )
     for grant in (
         "GRANT USAGE ON SCHEMA public TO {}",
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {}",

@@ -37,10 +37,13 @@ VERSION = "0.1.0"
 
 # Secrets and hosts
 
-SECRET_KEY = env.secret(
+# Its file may hold former keys below: `manage.py rotate_secrets` leaves them there until nothing is sealed with them.
+SECRET_KEY, *_former_keys = env.secret(
     "SECRET_KEY", default="" if PRODUCTION else f"demo-{MODE}-key-for-this-machine-only-never-for-production"
-)
+).split() or [""]
 SECRET_KEY_FALLBACKS = env.items("SECRET_KEY_FALLBACKS")
+# They open what lies sealed in the database, and nothing that comes from outside: no session, no link.
+SEALING_KEY_FALLBACKS = [*_former_keys, *env.items("SEALING_KEY_FALLBACKS")]
 env.require_strong("SECRET_KEY", SECRET_KEY)
 ALLOWED_HOSTS = env.items("ALLOWED_HOSTS") or ([] if PRODUCTION else ["localhost", "127.0.0.1", "[::1]", "testserver"])
 env.require(
@@ -73,6 +76,11 @@ if not DATABASE_URL and not PRODUCTION:
         OWNER_DATABASE_URL = EMBEDDED_POSTGRES.url()
 
 STATEMENT_TIMEOUT_MS = env.number("DATABASE_STATEMENT_TIMEOUT_MS", 15000)
+TIMEOUTS_MS = {
+    "statement_timeout": STATEMENT_TIMEOUT_MS, "lock_timeout": 5000, "idle_in_transaction_session_timeout": 30000,
+}  # fmt: skip
+# How long `migrate` waits for a lock before it lets others pass and tries again.
+MIGRATE_LOCK_TIMEOUT_MS = env.number("MIGRATE_LOCK_TIMEOUT_MS", 3000, least=1)
 _address: dict[str, Any] = env.read.db_url_config(DATABASE_URL) if DATABASE_URL else {}
 # A socket's folder stands percent-encoded where a URL has its host.
 _address["HOST"] = unquote(_address.get("HOST", ""))
@@ -91,6 +99,8 @@ _pool: dict[str, Any] = {
     "timeout": env.number("DATABASE_POOL_WAIT_SECONDS", 3, least=1),
     "max_lifetime": 1800,
     "max_idle": 300,
+    # A place that can't be filled for so long is given up, and taken again by the next who waits.
+    "reconnect_timeout": env.number("DATABASE_POOL_WAIT_SECONDS", 3, least=1),
     "reset": forget,
 }
 DATABASES: dict[str, dict[str, Any]] = {
@@ -107,11 +117,28 @@ DATABASES: dict[str, dict[str, Any]] = {
             # Tests make and drop databases, which a pool's idle connections would block.
             "pool": False if TESTING else _pool,
             "connect_timeout": 3,
-            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout=5000"
-            " -c idle_in_transaction_session_timeout=30000",
+            # PgBouncer knows no such options: there the role has them (`quokkaq.row_security`).
+            **(
+                {}
+                if DATABASE_BEHIND_PGBOUNCER
+                else {"options": " ".join(f"-c {name}={ms}" for name, ms in TIMEOUTS_MS.items())}
+            ),
         },
     }
 }
+# A copy that follows the primary: what may be a few seconds old is read there (`quokkaq.lib.replica`).
+DATABASE_REPLICA_URL = env.secret("DATABASE_REPLICA_URL")
+REPLICA_MAX_LAG_SECONDS = env.number("REPLICA_MAX_LAG_SECONDS", 5, least=1)
+if DATABASE_REPLICA_URL:
+    _replica: dict[str, Any] = env.read.db_url_config(DATABASE_REPLICA_URL)
+    _replica["HOST"] = unquote(_replica.get("HOST", ""))
+    _replica_options = {**DATABASES["default"]["OPTIONS"], **_replica.pop("OPTIONS", {})}
+    if _replica_options["pool"]:
+        # There is the primary: nobody waits long for the copy.
+        _replica_options["pool"] = {**_pool, "timeout": 1, "reconnect_timeout": 1}
+    _replica["ENGINE"] = DATABASES["default"]["ENGINE"]  # the one that tells for whom it works
+    DATABASES["replica"] = {**DATABASES["default"], **_replica, "OPTIONS": _replica_options}
+    DATABASE_ROUTERS = ["quokkaq.lib.replica.Router"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Applications
@@ -159,6 +186,9 @@ MIDDLEWARE = [
     "quokkaq.lib.http.FormEncodingMiddleware",
     "csp.middleware.CSPMiddleware",
     "quokkaq.lib.health.views.HealthMiddleware",
+    # Above all that asks the database.
+    "quokkaq.lib.reading_again.ReadAgainMiddleware",
+    "quokkaq.lib.replica.WrittenMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -484,6 +514,18 @@ AI_MAX_OUTPUT_TOKENS = env.number("AI_MAX_OUTPUT_TOKENS", 3000, least=100)
 # Tasks
 
 PROCRASTINATE_IMPORT_PATHS = ["quokkaq.tasks"]
+PROCRASTINATE_ON_APP_READY = "quokkaq.lib.jobs.connect_workers_directly"
+# Where a task worker waits for jobs (LISTEN), which PgBouncer in transaction mode can't pass on; empty: DATABASE_URL.
+TASKS_DATABASE_URL = env.secret("TASKS_DATABASE_URL")
+_tasks: dict[str, Any] = env.read.db_url_config(TASKS_DATABASE_URL) if TASKS_DATABASE_URL else {}
+TASKS_DATABASE: dict[str, Any] = {
+    name: value
+    for name, value in {
+        "dbname": _tasks.get("NAME"), "user": _tasks.get("USER"), "password": _tasks.get("PASSWORD"),
+        "host": unquote(_tasks.get("HOST") or ""), "port": _tasks.get("PORT"),
+    }.items()
+    if value
+}  # fmt: skip
 TASK_STALLED_AFTER_SECONDS = env.number("TASK_STALLED_AFTER_SECONDS", 30, least=1)
 PROCRASTINATE_WORKER_DEFAULTS = {
     "concurrency": env.number("TASK_CONCURRENCY", 2, least=1),

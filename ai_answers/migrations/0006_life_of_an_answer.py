@@ -52,7 +52,15 @@ DROP TRIGGER ai_answers_count_feedback ON ai_answers_answerfeedback;
 DROP TRIGGER ai_answers_next_status ON ai_answers_answer;
 DROP FUNCTION ai_answers_count_feedback();
 DROP FUNCTION ai_answers_next_status();
-DELETE FROM ai_answers_answer WHERE status IN ('draft', 'withdrawn', 'superseded');
+-- Before, there was no word for an answer that isn't shown: showing it would be worse than losing it.
+CREATE TEMP TABLE unshown ON COMMIT DROP AS
+    SELECT id FROM ai_answers_answer WHERE status IN ('draft', 'withdrawn', 'superseded');
+DELETE FROM ai_answers_citation WHERE answer_id IN (SELECT id FROM unshown);
+DELETE FROM ai_answers_answerendorsement WHERE answer_id IN (SELECT id FROM unshown);
+DELETE FROM ai_answers_answerfeedback WHERE answer_id IN (SELECT id FROM unshown);
+UPDATE ai_answers_evaluationcase SET answer_id = NULL WHERE answer_id IN (SELECT id FROM unshown);
+UPDATE ai_answers_modelcall SET answer_id = NULL WHERE answer_id IN (SELECT id FROM unshown);
+DELETE FROM ai_answers_answer WHERE id IN (SELECT id FROM unshown);
 UPDATE ai_answers_answer SET status = 'published' WHERE status IN ('endorsed', 'edited');
 """
 

@@ -796,6 +796,7 @@ def silent_server() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("how", ["refuses", "says nothing"])
+@pytest.mark.clocked
 def test_without_a_database_the_page_still_answers(db: None, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     real = type(connections["default"]).get_connection_params
     with silent_server() as port:

@@ -27,7 +27,7 @@ READERS = {"text", "number", "yes", "items", "networks", "secret", "fraction", "
 # boto3, libpq and OpenTelemetry read these themselves.
 READ_BY_LIBRARIES = {
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "PGSSLMODE", "PGSSLROOTCERT", "OTEL_RESOURCE_ATTRIBUTES",
-    "SSL_CERT_FILE",
+    "SSL_CERT_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_ENDPOINT_URL_IAM",
 }  # fmt: skip
 REQUIRED = {"SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL"}
 APP_SERVICES = ("migrate", "web", "worker", "keeper")
