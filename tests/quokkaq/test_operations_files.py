@@ -361,7 +361,7 @@ def test_monitoring_runs_when_asked_for_with_the_files_of_this_project(compose: 
 def test_the_guide_names_commands_and_variables_that_exist() -> None:
     text = (ROOT / "docs/operating.md").read_text()
     commands = set(re.findall(r"manage\.py ([a-z_]+)", text))
-    assert {"migrate", "procrastinate", "dbbackup", "dbrestore"} <= commands
+    assert {"migrate", "procrastinate", "dbbackup", "restore_drill", "backup_set", "restore_set"} <= commands
     assert commands - set(get_commands()) == set()
     variables = set(re.findall(r"`([A-Z][A-Z0-9]*_[A-Z0-9_]+)(?:=[^`]*)?`", text))
     assert variables - set(variables_listed()) == set()

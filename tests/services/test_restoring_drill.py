@@ -217,6 +217,19 @@ def test_a_drill_never_takes_a_database_that_is_in_use(monkeypatch: pytest.Monke
         databases.scratch(Database.live(), now)
 
 
+def test_what_uses_a_copy_knows_nothing_of_the_real_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lost: Database
+) -> None:
+    """Each variable that names a service, or a file with its address, is empty; only the copy's own address is there."""
+    real = {"DATABASE_REPLICA_URL", "TASKS_DATABASE_URL", "REDIS_URL", "EMAIL_URL", "OPENAI_API_KEY", "SENTRY_DSN"}
+    for name in real | {f"{name}_FILE" for name in real} | {"DATABASE_URL", "OWNER_DATABASE_URL", "DATABASE_URL_FILE"}:
+        monkeypatch.setenv(name, "the real one")
+    found = drill.environment(lost, tmp_path)
+    assert "the real one" not in found.values()
+    assert found["DATABASE_URL"].endswith(lost.name)
+    assert found["OWNER_DATABASE_URL"].endswith(lost.name)
+
+
 # One byte
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from dbbackup.management.commands.dbbackup import Command as DbBackupCommand
 from django.core.management.base import CommandError
+from django.db import DatabaseError
 
 from quokkaq.backups.lock import Busy
 from quokkaq.backups.places import Kind
@@ -46,3 +47,5 @@ def run(command: Any, kind: Kind, options: dict[str, Any]) -> None:
             back_up(kind, say=say, clean=options["clean"], servername=options["servername"])
     except (BackupFailed, SecondPlaceFailed, Busy) as error:
         raise CommandError(str(error)) from error
+    except DatabaseError as error:
+        raise CommandError("The database is away, or refused: no backup was made.") from error
