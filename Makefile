@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve worker test drill lint format lock services screenshots clean
+.PHONY: help run serve worker test drill recovery lint format lock services screenshots clean
 
 help:
 	@echo "make run          the demo on http://localhost:8000/ (PORT=, DATABASE_URL= are honoured)"
 	@echo "make test         the tests (COVERAGE=yes: and what they leave out; twice as slow)"
 	@echo "make drill        the slow ones: killed processes, thousands of acts, hundreds of pages"
+	@echo "make recovery     the drills that measure recovery, and their table in docs/recovery.md"
 	@echo "make lint         style, types, import contract, templates, migrations, deploy checks"
 	@echo "make serve        the web server as in production (settings from the environment)"
 	@echo "make worker       the task worker"
@@ -55,6 +56,9 @@ endif
 
 drill: $(VENV)/.dev services
 	@QUOKKAQ_MODE=test $(BIN)/python -m pytest -m drill
+
+recovery: $(VENV)/.dev services
+	@QUOKKAQ_MODE=test $(BIN)/python -m ops.recovery.report
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .

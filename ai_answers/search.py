@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import connection
+from django.db import connections
 from django.db.models import Min, Q
 from django.db.models.functions import Length
 from pgvector.django import MaxInnerProduct
@@ -23,6 +23,7 @@ from ai_answers import ranking
 from ai_answers.models import Passage, PassageVector
 from ai_answers.ranking import Nearness
 from forum.models import Thread
+from quokkaq.lib import replica
 from quokkaq.lib.embedding import TokenEmbedder, embedder, local_embedder
 from quokkaq.lib.fulltext import analyse, inverse_document_frequency, quote_lexeme, saturation
 
@@ -227,7 +228,7 @@ def _term_counts(passages: list[uuid.UUID], lexemes: list[str]) -> dict[uuid.UUI
         return {}
     any_of = " | ".join(quote_lexeme(lexeme) for lexeme in lexemes)
     matches: dict[uuid.UUID, tuple[dict[str, int], int]] = {}
-    with connection.cursor() as cursor:
+    with connections[replica.reading()].cursor() as cursor:
         cursor.execute(
             """
             SELECT p.id, p.word_count, l.lexeme, cardinality(l.positions)

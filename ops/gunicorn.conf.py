@@ -1,9 +1,13 @@
 """How gunicorn serves QuokkaQ: `gunicorn -c ops/gunicorn.conf.py quokkaq.wsgi`. Variables: see `.env.example`."""
 
 import os
+import queue
+import signal
 import stat
 import sys
 import tempfile
+import time
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(BASE_DIR))
 
 from quokkaq.env import Environment  # noqa: E402 (found through the line above)
+from quokkaq.lib.health import draining  # noqa: E402
 from quokkaq.lib.logs import catch_strays, logging_config  # noqa: E402
 
 env = Environment(BASE_DIR)
@@ -25,7 +30,11 @@ worker_class = "gthread"
 preload_app = False
 timeout = 30
 graceful_timeout = 30
-keepalive = 5
+# Longer than a proxy or balancer keeps a connection that nobody uses (nginx and Amazon's: 60): who closes it must be the one
+# who sends, else a request meets a connection that is just being closed. It costs no thread.
+keepalive = 75
+# For so long a server that is to stop goes on taking connections, while `/api/v1/ready` tells its balancer to send no more.
+drain_seconds = env.number("WEB_DRAIN_SECONDS", 5 if env.production else 0)
 max_requests = 10000
 # Wide, so that not all workers end at once.
 max_requests_jitter = 5000
@@ -65,6 +74,23 @@ def on_starting(server: Any) -> None:
     """Forget the numbers of the last run: Prometheus expects counters of a new process to begin at zero."""
     for file in metrics_directory.glob("*.db"):
         file.unlink()
+
+
+def when_ready(server: Any) -> None:
+    """Have the server leave its balancer before it stops: gunicorn closes its socket at once, whoever stands in the queue."""
+    stop = server.stop
+
+    def stop_drained(graceful: bool = True) -> None:
+        if graceful and drain_seconds:
+            draining.begin()
+            until = time.monotonic() + drain_seconds
+            while (left := until - time.monotonic()) > 0:
+                with suppress(queue.Empty):
+                    if server.SIG_QUEUE.get(timeout=left) in (signal.SIGINT, signal.SIGQUIT):
+                        break
+        stop(graceful)
+
+    server.stop = stop_drained
 
 
 def pre_fork(server: Any, worker: Any) -> None:

@@ -15,6 +15,8 @@ command -v pgbackrest >/dev/null 2>&1 || missing="$missing pgbackrest"
 command -v pgbouncer >/dev/null 2>&1 || [ -x /usr/sbin/pgbouncer ] || missing="$missing pgbouncer"
 command -v ip >/dev/null 2>&1 || [ -x /usr/sbin/ip ] || missing="$missing iproute2"
 command -v iptables >/dev/null 2>&1 || [ -x /usr/sbin/iptables ] || missing="$missing iptables"
+command -v curl >/dev/null 2>&1 || missing="$missing curl"
+command -v openssl >/dev/null 2>&1 || missing="$missing openssl"
 command -v faketime >/dev/null 2>&1 || missing="$missing faketime"
 command -v gpg >/dev/null 2>&1 || missing="$missing gnupg"
 [ -z "$missing" ] && exit 0

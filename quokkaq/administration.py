@@ -13,6 +13,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from procrastinate.exceptions import ConnectorException
 
 from accounts.admin_site import register_operators_page
+from quokkaq import rehearsals
 from quokkaq.overview import overview
 
 log = logging.getLogger(__name__)
@@ -44,4 +45,6 @@ def retry_job(request: HttpRequest, number: int) -> HttpResponse:
 
 def register_pages() -> None:
     register_operators_page("operations/", operations, "operations")
+    register_operators_page("operations/drills/", rehearsals.drills, "restore-drills")
+    register_operators_page("operations/drills/<int:number>/", rehearsals.drill, "restore-drill")
     register_operators_page("operations/jobs/<int:number>/retry/", retry_job, "retry-job")

@@ -181,7 +181,7 @@ EMPTIED = (
     "accounts.LtiLaunch", "accounts.LtiSync", "accounts.LtiIdentity", "accounts.LtiContext", "accounts.LtiDeployment",
     "accounts.LtiPlatform", "accounts.LtiKey", "accounts.Invitation", "accounts.JoinCode", "accounts.RosterImport",
     "accounts.InstitutionDomain", "accounts.IdentityProvider", "accounts.RateCount", "accounts.PassingRateCount",
-    "quokkaq.JobFailure",
+    "quokkaq.JobFailure", "quokkaq.RestoreDrill",
     "account.EmailConfirmation", "mfa.Authenticator", "socialaccount.SocialToken", "socialaccount.SocialAccount",
     "socialaccount.SocialApp", "usersessions.UserSession",
     "ai_answers.PassageVector", "procrastinate.ProcrastinateJob", "procrastinate.ProcrastinatePeriodicDefer",

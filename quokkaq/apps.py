@@ -14,12 +14,12 @@ class QuokkaqConfig(AppConfig):
     def ready(self) -> None:
         from quokkaq import checks, measuring, operations  # noqa: F401 (register themselves)
         from quokkaq.administration import register_pages
-        from quokkaq.lib import error_reports, tracing
+        from quokkaq.lib import error_reports, reading_again, tracing
         from quokkaq.lib.database import slow, watching
         from quokkaq.lib.health.checks import register_checks
         from quokkaq.lib.metrics.database import observe
 
-        watching.observers += [observe, slow.tell_of_slow]
+        watching.observers += [observe, slow.tell_of_slow, reading_again.note]
         register_checks()
         register_pages()
         if settings.TRACES_ENDPOINT:

@@ -27,6 +27,20 @@ def check_backups_leave_the_machine(app_configs: Sequence[AppConfig] | None, **k
     ]
 
 
+@register(Tags.security, deploy=True)
+def check_backups_are_encrypted(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Whoever can read the place they lie in can read what people wrote."""
+    if settings.DBBACKUP_GPG_RECIPIENT or not settings.BACKUP_ENCRYPTION:
+        return []
+    return [
+        CheckWarning(
+            "Backups are not encrypted.",
+            hint="Set BACKUP_GPG_RECIPIENT to the fingerprint of a public key, or BACKUP_ENCRYPTION=no to do without.",
+            id="quokkaq.W009",
+        )
+    ]
+
+
 @register(deploy=True)
 def check_mail_goes_out(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Without a mail server people hear of answers only when they come and look."""

@@ -9,6 +9,7 @@ from ai_answers.models import InstitutionAI
 from quokkaq.lib.metrics.definitions import (
     ACTIVE_USERS,
     BACKUP_AGE,
+    BACKUP_FAILED,
     BACKUP_SIZE,
     BUDGET_USED,
     DATABASE_SIZE,
@@ -45,7 +46,8 @@ SELECT queue_name, waiting, greatest(0, extract(epoch FROM now() - least(schedul
 _FAILED = "SELECT count(*) FROM procrastinate_jobs WHERE status = 'failed'"
 _HEARTBEAT = "SELECT extract(epoch FROM now() - max(last_heartbeat))::double precision FROM procrastinate_workers"
 _OPERATIONS = (
-    "SELECT name, extract(epoch FROM now() - ended_at)::double precision, succeeded, size FROM quokkaq_operation"
+    "SELECT name, extract(epoch FROM now() - ended_at)::double precision, succeeded, size, failed_at IS NOT NULL"
+    " FROM quokkaq_operation"
 )
 
 
@@ -75,12 +77,14 @@ def queue(cursor: Any) -> Iterator[Reading]:
 def operations(cursor: Any) -> Iterator[Reading]:
     cursor.execute(_OPERATIONS)
     kinds = {OperationName.BACKUP_DATABASE: "database", OperationName.BACKUP_MEDIA: "media"}
-    for name, age, succeeded, size in cursor.fetchall():
+    for name, age, succeeded, size, has_failed in cursor.fetchall():
         if name == OperationName.RESTORE_DRILL:
             yield DRILL_AGE, (), age
             yield DRILL_SUCCEEDED, (), float(succeeded)
             continue
-        yield BACKUP_AGE, (kinds[name],), age
+        yield BACKUP_FAILED, (kinds[name],), float(has_failed)
+        if age is not None:
+            yield BACKUP_AGE, (kinds[name],), age
         if size is not None:
             yield BACKUP_SIZE, (kinds[name],), size
 

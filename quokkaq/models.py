@@ -12,12 +12,21 @@ class OperationName(models.TextChoices):
 
 
 class Operation(models.Model):
-    """When something operators do regularly was done last. Metrics and alerts go by it, wherever the backups lie."""
+    """When something operators do regularly was done last. Metrics and alerts go by it, wherever the backups lie.
+
+    Of backups `ended_at` and `size` tell of the last good one, which was verified then, and `places` where it lies;
+    `failed_at`, `failures` and `error` tell of what failed since.
+    """
 
     name = models.CharField(max_length=40, primary_key=True, choices=OperationName)
-    ended_at = models.DateTimeField(default=timezone.now)
+    # Nothing: it never succeeded.
+    ended_at = models.DateTimeField(default=timezone.now, null=True)
     succeeded = models.BooleanField(default=True)
     size = models.PositiveBigIntegerField("size in bytes", null=True)
+    places = models.CharField(max_length=40, blank=True, default="", db_default="")
+    failed_at = models.DateTimeField(null=True)
+    failures = models.PositiveIntegerField(default=0, db_default=0)
+    error = models.CharField(max_length=300, blank=True, default="", db_default="")
 
     class Meta:
         ordering = ["name"]
@@ -27,6 +36,44 @@ class Operation(models.Model):
 
     def __str__(self) -> str:
         return self.get_name_display()
+
+
+class RestoreDrill(models.Model):
+    """One rehearsal of restoring a backup: what was restored, how long each step took, and what was wrong.
+
+    It holds names of tables and steps, never what people wrote. A row without an end is of a drill that runs, or died.
+    """
+
+    started_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True)
+    succeeded = models.BooleanField(default=False)
+    place = models.CharField(max_length=40, blank=True)
+    backup = models.CharField(max_length=200, blank=True)
+    taken_at = models.DateTimeField("what the backup shows", null=True)
+    size = models.PositiveBigIntegerField("size in bytes", null=True)
+    rows = models.PositiveBigIntegerField(null=True)
+    # [{"name": …, "seconds": …}], in order; the last one is where a drill that failed ended.
+    steps = models.JSONField(default=list)
+    differences = models.JSONField(default=list)
+    problem = models.CharField(max_length=300, blank=True)  # scrubbed
+
+    class Meta:
+        ordering = ["-started_at", "-id"]
+        indexes = [models.Index(fields=["-started_at", "-id"], name="restore_drill_newest")]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(succeeded=False) | Q(ended_at__isnull=False, problem=""),
+                name="restore_drill_succeeds_whole",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Restore drill of {self.started_at:%Y-%m-%d %H:%M}"
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; None while it runs, and for one that died."""
+        return (self.ended_at - self.started_at).total_seconds() if self.ended_at else None
 
 
 class JobFailure(models.Model):

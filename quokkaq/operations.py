@@ -1,34 +1,38 @@
-"""Noting what operators do: `dbbackup` and `mediabackup` when they are done, a restore drill by itself."""
+"""Noting what operators do: backups when they are done or failed, a restore drill by itself."""
 
-from typing import Any
+from collections.abc import Sequence
 
-from dbbackup.signals import post_backup, post_media_backup
-from django.dispatch import receiver
+from django.db.models import F
 from django.utils import timezone
 
 from quokkaq.models import Operation, OperationName
 
 
 def note(name: OperationName, *, succeeded: bool = True, size: int | None = None) -> None:
-    """Note that something was done just now. Of backups only those that succeeded: how old the last good one is counts."""
+    """Note that something was done just now."""
     Operation.objects.update_or_create(
         name=name, defaults={"ended_at": timezone.now(), "succeeded": succeeded, "size": size}
     )
 
 
-@receiver(post_backup)
-def note_database_backup(filename: str, storage: Any, **signal: Any) -> None:
-    note(OperationName.BACKUP_DATABASE, size=_size(storage, filename))
+def note_backup(name: OperationName, *, size: int, places: Sequence[str]) -> None:
+    """Note a good backup, verified in `places` just now. What failed before is over."""
+    Operation.objects.update_or_create(
+        name=name,
+        defaults={
+            "ended_at": timezone.now(), "succeeded": True, "size": size, "places": ", ".join(places),
+            "failed_at": None, "failures": 0, "error": "",
+        },
+    )  # fmt: skip
 
 
-@receiver(post_media_backup)
-def note_media_backup(filename: str, storage: Any, **signal: Any) -> None:
-    note(OperationName.BACKUP_MEDIA, size=_size(storage, filename))
+def note_failed_backup(name: OperationName, error: str) -> None:
+    """Note that a backup failed. When the last good one was made, and how large it is, stays: that still counts."""
+    Operation.objects.get_or_create(name=name, defaults={"ended_at": None})
+    Operation.objects.filter(name=name).update(failed_at=timezone.now(), failures=F("failures") + 1, error=error[:300])
 
 
-def _size(storage: Any, filename: str) -> int | None:
-    """Return how large a backup is; None where it was written elsewhere than the storage (`--output-path`)."""
-    try:
-        return int(getattr(storage, "storage", storage).size(filename))
-    except (OSError, ValueError):
-        return None
+def note_copies(name: OperationName, *, places: Sequence[str], error: str) -> None:
+    """Note that the last good backup lies in all places now, where it was this alone (`error`) that had failed."""
+    Operation.objects.filter(name=name).update(places=", ".join(places))
+    Operation.objects.filter(name=name, error__startswith=error).update(failed_at=None, failures=0, error="")

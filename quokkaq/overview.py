@@ -111,6 +111,11 @@ class Done:
     succeeded: bool
     size: int | None
     is_late: bool
+    # Of backups: where the last good one lies, and what failed since.
+    places: str = ""
+    failures: int = 0
+    failed_at: datetime | None = None
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -229,7 +234,8 @@ def _done() -> list[Done]:
                 row.ended_at if row else None,
                 row.succeeded if row else False,
                 row.size if row else None,
-                row is None or row.ended_at < late or not row.succeeded,
+                row is None or row.ended_at is None or row.ended_at < late or not row.succeeded,
+                *((row.places, row.failures, row.failed_at, row.error) if row else ()),
             )
         )
     return found
@@ -251,7 +257,9 @@ def _settings() -> dict[str, str]:
         "Cache (REDIS_URL)": "Redis" if settings.REDIS_URL else "memory of each process",
         "Files (AWS_STORAGE_BUCKET_NAME)": "bucket" if settings.AWS_STORAGE_BUCKET_NAME else "disk",
         "Backups (BACKUP_BUCKET_NAME)": "bucket" if settings.BACKUP_BUCKET_NAME else "disk of this machine",
+        "Second place of backups (BACKUP_SECOND_…)": given("dbbackup-second" in settings.STORAGES),
         "Encrypted backups (BACKUP_GPG_RECIPIENT)": given(settings.DBBACKUP_GPG_RECIPIENT),
+        "BACKUP_SCHEDULE": settings.BACKUP_SCHEDULE,
         "Scanner (CLAMD_URL)": given(settings.CLAMD_URL),
         "SCAN_UPLOADS": "yes" if settings.SCAN_UPLOADS else "no",
         "Mail (EMAIL_URL)": given(settings.EMAIL_URL),

@@ -57,6 +57,7 @@ SHARED: dict[str, str] = {
     "accounts_passingratecount": "how often something was tried, under keyed hashes of by whom",
     "quokkaq_jobfailure": "why jobs failed: classes and places of errors, without what people wrote",
     "quokkaq_operation": "when a backup was made and a restore rehearsed",
+    "quokkaq_restoredrill": "how rehearsals of restoring went: names of tables and steps, counts and seconds",
     "procrastinate_jobs": "names of tasks and keys of rows, which open nothing by themselves",
     "procrastinate_events": "when a job changed its state",
     "procrastinate_periodic_defers": "when a periodic task ran",
@@ -97,6 +98,21 @@ def tables(cursor: Any) -> dict[str, set[str]]:
         " GROUP BY c.relname ORDER BY c.relname"
     )
     return {name: set(columns) for name, columns in cursor.fetchall()}
+
+
+def fallen(cursor: Any) -> list[str]:
+    """Return the tables whose wall isn't the one that `secure` sets, or doesn't stand."""
+    wrong = []
+    for table, columns in tables(cursor).items():
+        rule = rule_of(table, columns)
+        if rule is not None and not _stands(cursor, table, rule):
+            wrong.append(table)
+    return wrong
+
+
+def walled(cursor: Any) -> list[str]:
+    """Return the tables whose rows not everybody sees."""
+    return [table for table, columns in tables(cursor).items() if rule_of(table, columns) is not None]
 
 
 def secure(connection: Any) -> list[str]:
@@ -142,6 +158,13 @@ def _ensure_role(cursor: Any) -> None:
             if getattr(error.__cause__, "sqlstate", "") not in _MADE_ALREADY:
                 raise
     name = sql.Identifier(role)
+    if settings.DATABASE_BEHIND_PGBOUNCER:
+        # Connections that PgBouncer opens bring no settings of ours.
+        for parameter, milliseconds in settings.TIMEOUTS_MS.items():
+            # rule: raw-sql (names and numbers of ours, quoted)
+            cursor.execute(
+                sql.SQL("ALTER ROLE {} SET {} = {}").format(name, sql.Identifier(parameter), sql.Literal(milliseconds))
+            )
     for grant in (
         "GRANT USAGE ON SCHEMA public TO {}",
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {}",
@@ -155,18 +178,9 @@ def _ensure_role(cursor: Any) -> None:
 
 def _secure(cursor: Any, table: str, rule: tuple[str, str] | None, *, own: bool) -> bool:
     """Set the policy of a table and, when it has its own institution, that column's default."""
-    mark = hashlib.sha256(repr(rule).encode()).hexdigest()[:16]
-    cursor.execute(
-        "SELECT c.relrowsecurity AND c.relforcerowsecurity, obj_description(p.oid, 'pg_policy') FROM pg_class c"
-        " LEFT JOIN pg_policy p ON p.polrelid = c.oid AND p.polname = 'tenancy'"
-        " WHERE c.oid = %s::regclass",
-        [f'public."{table}"'],
-    )
-    on, known = cursor.fetchone()
-    if rule is None:
+    if rule is None or _stands(cursor, table, rule):
         return False
-    if on and known == mark:
-        return False
+    mark = _mark(rule)
     name = sql.Identifier(table)
     for statement in (
         sql.SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY").format(name),
@@ -183,6 +197,21 @@ def _secure(cursor: Any, table: str, rule: tuple[str, str] | None, *, own: bool)
         # rule: raw-sql (names of our own tables and roles, quoted)
         cursor.execute(sql.SQL(default).format(name))
     return True
+
+
+def _mark(rule: tuple[str, str]) -> str:
+    return hashlib.sha256(repr(rule).encode()).hexdigest()[:16]
+
+
+def _stands(cursor: Any, table: str, rule: tuple[str, str]) -> bool:
+    cursor.execute(
+        "SELECT c.relrowsecurity AND c.relforcerowsecurity, obj_description(p.oid, 'pg_policy') FROM pg_class c"
+        " LEFT JOIN pg_policy p ON p.polrelid = c.oid AND p.polname = 'tenancy'"
+        " WHERE c.oid = %s::regclass",
+        [f'public."{table}"'],
+    )
+    on, known = cursor.fetchone()
+    return bool(on and known == _mark(rule))
 
 
 def _let_indexes_be_used(connection: Any) -> None:

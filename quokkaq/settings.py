@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import django_stubs_ext
+from croniter import croniter
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
@@ -36,10 +37,13 @@ VERSION = "0.1.0"
 
 # Secrets and hosts
 
-SECRET_KEY = env.secret(
+# Its file may hold former keys below: `manage.py rotate_secrets` leaves them there until nothing is sealed with them.
+SECRET_KEY, *_former_keys = env.secret(
     "SECRET_KEY", default="" if PRODUCTION else f"demo-{MODE}-key-for-this-machine-only-never-for-production"
-)
+).splitlines() or [""]
 SECRET_KEY_FALLBACKS = env.items("SECRET_KEY_FALLBACKS")
+# They open what lies sealed in the database, and nothing that comes from outside: no session, no link.
+SEALING_KEY_FALLBACKS = [*_former_keys, *env.items("SEALING_KEY_FALLBACKS")]
 env.require_strong("SECRET_KEY", SECRET_KEY)
 ALLOWED_HOSTS = env.items("ALLOWED_HOSTS") or ([] if PRODUCTION else ["localhost", "127.0.0.1", "[::1]", "testserver"])
 env.require(
@@ -72,6 +76,9 @@ if not DATABASE_URL and not PRODUCTION:
         OWNER_DATABASE_URL = EMBEDDED_POSTGRES.url()
 
 STATEMENT_TIMEOUT_MS = env.number("DATABASE_STATEMENT_TIMEOUT_MS", 15000)
+TIMEOUTS_MS = {
+    "statement_timeout": STATEMENT_TIMEOUT_MS, "lock_timeout": 5000, "idle_in_transaction_session_timeout": 30000,
+}  # fmt: skip
 # How long `migrate` waits for a lock before it lets others pass and tries again.
 MIGRATE_LOCK_TIMEOUT_MS = env.number("MIGRATE_LOCK_TIMEOUT_MS", 3000, least=1)
 _address: dict[str, Any] = env.read.db_url_config(DATABASE_URL) if DATABASE_URL else {}
@@ -92,6 +99,8 @@ _pool: dict[str, Any] = {
     "timeout": env.number("DATABASE_POOL_WAIT_SECONDS", 3, least=1),
     "max_lifetime": 1800,
     "max_idle": 300,
+    # A place that can't be filled for so long is given up, and taken again by the next who waits.
+    "reconnect_timeout": env.number("DATABASE_POOL_WAIT_SECONDS", 3, least=1),
     "reset": forget,
 }
 DATABASES: dict[str, dict[str, Any]] = {
@@ -108,11 +117,28 @@ DATABASES: dict[str, dict[str, Any]] = {
             # Tests make and drop databases, which a pool's idle connections would block.
             "pool": False if TESTING else _pool,
             "connect_timeout": 3,
-            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout=5000"
-            " -c idle_in_transaction_session_timeout=30000",
+            # PgBouncer knows no such options: there the role has them (`quokkaq.row_security`).
+            **(
+                {}
+                if DATABASE_BEHIND_PGBOUNCER
+                else {"options": " ".join(f"-c {name}={ms}" for name, ms in TIMEOUTS_MS.items())}
+            ),
         },
     }
 }
+# A copy that follows the primary: what may be a few seconds old is read there (`quokkaq.lib.replica`).
+DATABASE_REPLICA_URL = env.secret("DATABASE_REPLICA_URL")
+REPLICA_MAX_LAG_SECONDS = env.number("REPLICA_MAX_LAG_SECONDS", 5, least=1)
+if DATABASE_REPLICA_URL:
+    _replica: dict[str, Any] = env.read.db_url_config(DATABASE_REPLICA_URL)
+    _replica["HOST"] = unquote(_replica.get("HOST", ""))
+    _replica_options = {**DATABASES["default"]["OPTIONS"], **_replica.pop("OPTIONS", {})}
+    if _replica_options["pool"]:
+        # There is the primary: nobody waits long for the copy.
+        _replica_options["pool"] = {**_pool, "timeout": 1, "reconnect_timeout": 1}
+    _replica["ENGINE"] = DATABASES["default"]["ENGINE"]  # the one that tells for whom it works
+    DATABASES["replica"] = {**DATABASES["default"], **_replica, "OPTIONS": _replica_options}
+    DATABASE_ROUTERS = ["quokkaq.lib.replica.Router"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Applications
@@ -160,6 +186,9 @@ MIDDLEWARE = [
     "quokkaq.lib.http.FormEncodingMiddleware",
     "csp.middleware.CSPMiddleware",
     "quokkaq.lib.health.views.HealthMiddleware",
+    # Above all that asks the database.
+    "quokkaq.lib.reading_again.ReadAgainMiddleware",
+    "quokkaq.lib.replica.WrittenMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -309,6 +338,20 @@ CLAMD_URL = env.text("CLAMD_URL")
 BACKUP_BUCKET_NAME = env.text("BACKUP_BUCKET_NAME")
 MEDIA_ROOT = Path(env.text("MEDIA_ROOT", str(BASE_DIR / ".local" / ("media-test" if TESTING else "media"))))
 BACKUP_ROOT = Path(env.text("BACKUP_ROOT", str(BASE_DIR / ".local" / "backups")))
+# A second place that backups are copied to: a folder on another disk, or a bucket, best elsewhere and of another account.
+BACKUP_SECOND_ROOT = env.text("BACKUP_SECOND_ROOT")
+BACKUP_SECOND_BUCKET_NAME = env.text("BACKUP_SECOND_BUCKET_NAME")
+_second_access_key = env.text("BACKUP_SECOND_ACCESS_KEY_ID")
+_second_secret_key = env.secret("BACKUP_SECOND_SECRET_ACCESS_KEY")
+# For so many days nobody can delete what was written to a bucket that was made with object lock; 0: no lock.
+BACKUP_OBJECT_LOCK_DAYS = env.number("BACKUP_OBJECT_LOCK_DAYS", 0)
+BACKUP_OBJECT_LOCK_MODE = env.text("BACKUP_OBJECT_LOCK_MODE", "COMPLIANCE").upper()
+if BACKUP_OBJECT_LOCK_MODE not in {"COMPLIANCE", "GOVERNANCE"}:
+    env.problems.append("BACKUP_OBJECT_LOCK_MODE is neither COMPLIANCE nor GOVERNANCE. Set it to one of them.")
+if BACKUP_SECOND_ROOT and BACKUP_SECOND_BUCKET_NAME:
+    env.problems.append("BACKUP_SECOND_ROOT and BACKUP_SECOND_BUCKET_NAME name two second places. Set one of them.")
+if bool(_second_access_key) != bool(_second_secret_key):
+    env.problems.append("Set BACKUP_SECOND_ACCESS_KEY_ID and BACKUP_SECOND_SECRET_ACCESS_KEY together, or neither.")
 MEDIA_URL = "media/"
 # How many bytes of files one person, and one course, may keep.
 UPLOAD_QUOTA_PERSON = env.number("UPLOAD_QUOTA_PERSON", 1024**3)
@@ -321,15 +364,41 @@ STORAGES: dict[str, dict[str, Any]] = {
     if AWS_STORAGE_BUCKET_NAME
     else {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "dbbackup": {
-        "BACKEND": "quokkaq.lib.storage.PrivateS3Storage",
-        "OPTIONS": {"bucket_name": BACKUP_BUCKET_NAME, "location": "database"},
+        "BACKEND": "quokkaq.backups.storages.S3Storage",
+        "OPTIONS": {
+            "bucket_name": BACKUP_BUCKET_NAME,
+            "location": "database",
+            "lock_mode": BACKUP_OBJECT_LOCK_MODE,
+            "lock_days": BACKUP_OBJECT_LOCK_DAYS,
+        },
     }
     if BACKUP_BUCKET_NAME
-    else {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": BACKUP_ROOT}},
+    else {"BACKEND": "quokkaq.backups.storages.DiskStorage", "OPTIONS": {"location": BACKUP_ROOT}},
     "staticfiles": {
         "BACKEND": _static_backend if PRODUCTION else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
 }
+if BACKUP_SECOND_BUCKET_NAME:
+    STORAGES["dbbackup-second"] = {
+        "BACKEND": "quokkaq.backups.storages.S3Storage",
+        "OPTIONS": {
+            "bucket_name": BACKUP_SECOND_BUCKET_NAME,
+            "location": "database",
+            "endpoint_url": env.text("BACKUP_SECOND_ENDPOINT_URL") or None,
+            "region_name": env.text("BACKUP_SECOND_REGION_NAME") or None,
+            # Without keys of its own it is reached with those of the environment.
+            **({"access_key": _second_access_key, "secret_key": _second_secret_key} if _second_access_key else {}),
+            # A key of the first account's is nothing there.
+            "object_parameters": {"ServerSideEncryption": "AES256"},
+            "lock_mode": BACKUP_OBJECT_LOCK_MODE,
+            "lock_days": BACKUP_OBJECT_LOCK_DAYS,
+        },
+    }
+elif BACKUP_SECOND_ROOT:
+    STORAGES["dbbackup-second"] = {
+        "BACKEND": "quokkaq.backups.storages.DiskStorage",
+        "OPTIONS": {"location": Path(BACKUP_SECOND_ROOT)},
+    }
 FILE_UPLOAD_PERMISSIONS = 0o640
 # A pasted material may have a million characters, of up to four bytes each.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
@@ -361,7 +430,7 @@ WHITENOISE_MAX_AGE = 0 if not PRODUCTION else 3600
 _programs = f"{EMBEDDED_POSTGRES.bin}/" if EMBEDDED_POSTGRES else ""
 DBBACKUP_CONNECTORS = {
     "default": {
-        "CONNECTOR": "dbbackup.db.postgresql.PgDumpBinaryConnector",
+        "CONNECTOR": "quokkaq.backups.connector.Connector",
         **DATABASE_OWNER,
         # An owner who isn't superuser is below the policies, too, and asks for all institutions.
         "DUMP_SUFFIX": "--enable-row-security",
@@ -371,9 +440,28 @@ DBBACKUP_CONNECTORS = {
     }
 }
 DBBACKUP_GPG_RECIPIENT = env.text("BACKUP_GPG_RECIPIENT") or None
-DBBACKUP_CLEANUP_KEEP = env.number("BACKUP_KEEP", 14, least=1)
-# The longest that an encrypted backup, here or off-site, is kept: people who erase themselves are told.
-BACKUP_RETENTION_DAYS = env.number("BACKUP_RETENTION_DAYS", 35, least=1)
+# For reading backups back; making them needs the public key only.
+BACKUP_GPG_PASSPHRASE = env.secret("BACKUP_GPG_PASSPHRASE")
+# Said on purpose: `no` leaves backups readable to whoever can read the place they lie in.
+BACKUP_ENCRYPTION = env.yes("BACKUP_ENCRYPTION", default=True)
+# Where a backup lies while it is made or read; needs room for one. Not in memory: /tmp often is.
+BACKUP_WORK_ROOT = Path(env.text("BACKUP_WORK_ROOT", str(BACKUP_ROOT / ".work")))
+# The newest of so many days, weeks and months are kept.
+BACKUP_KEEP_DAILY = env.number("BACKUP_KEEP_DAILY", 7, least=1)
+BACKUP_KEEP_WEEKLY = env.number("BACKUP_KEEP_WEEKLY", 4)
+BACKUP_KEEP_MONTHLY = env.number("BACKUP_KEEP_MONTHLY", 12)
+# The longest that a backup, here or off-site, is kept: people who erase themselves are told. A month's is that of its
+# last day, or of any day where there was none later.
+_longest = max(BACKUP_KEEP_DAILY, 7 * BACKUP_KEEP_WEEKLY, 31 * BACKUP_KEEP_MONTHLY, BACKUP_OBJECT_LOCK_DAYS)
+BACKUP_RETENTION_DAYS = env.number("BACKUP_RETENTION_DAYS", _longest, least=1)
+# When a worker of the queue `operations` makes them, as cron says it, in UTC; `off`: nobody does it by itself.
+BACKUP_SCHEDULE = env.text("BACKUP_SCHEDULE", "17 2 * * *" if PRODUCTION else "off")
+if BACKUP_SCHEDULE != "off" and not croniter.is_valid(BACKUP_SCHEDULE):
+    env.problems.append("BACKUP_SCHEDULE is no line of cron. Set it to `17 2 * * *`, for example, or to `off`.")
+    BACKUP_SCHEDULE = "off"
+DBBACKUP_DATABASES = ["default"]
+# Where drills restore, as the owner; empty: beside the database itself, under another name.
+RESTORE_DRILL_DATABASE_URL = env.secret("RESTORE_DRILL_DATABASE_URL")
 DBBACKUP_HOSTNAME = "quokkaq"
 DBBACKUP_SEND_EMAIL = False
 
@@ -426,6 +514,18 @@ AI_MAX_OUTPUT_TOKENS = env.number("AI_MAX_OUTPUT_TOKENS", 3000, least=100)
 # Tasks
 
 PROCRASTINATE_IMPORT_PATHS = ["quokkaq.tasks"]
+PROCRASTINATE_ON_APP_READY = "quokkaq.lib.jobs.connect_workers_directly"
+# Where a task worker waits for jobs (LISTEN), which PgBouncer in transaction mode can't pass on; empty: DATABASE_URL.
+TASKS_DATABASE_URL = env.secret("TASKS_DATABASE_URL")
+_tasks: dict[str, Any] = env.read.db_url_config(TASKS_DATABASE_URL) if TASKS_DATABASE_URL else {}
+TASKS_DATABASE: dict[str, Any] = {
+    name: value
+    for name, value in {
+        "dbname": _tasks.get("NAME"), "user": _tasks.get("USER"), "password": _tasks.get("PASSWORD"),
+        "host": unquote(_tasks.get("HOST") or ""), "port": _tasks.get("PORT"),
+    }.items()
+    if value
+}  # fmt: skip
 TASK_STALLED_AFTER_SECONDS = env.number("TASK_STALLED_AFTER_SECONDS", 30, least=1)
 PROCRASTINATE_WORKER_DEFAULTS = {
     "concurrency": env.number("TASK_CONCURRENCY", 2, least=1),

@@ -1,11 +1,31 @@
-"""Tasks that keep the task engine itself healthy."""
+"""Tasks that keep the task engine itself healthy, and those that back up what there is."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
 
 from django.conf import settings
-from procrastinate import JobContext
+from procrastinate import JobContext, RetryStrategy
 from procrastinate.contrib.django import app
+from procrastinate.exceptions import AlreadyEnqueued
 
+from quokkaq.backups.drill import drill
+from quokkaq.backups.places import Kind
+from quokkaq.backups.running import SecondPlaceFailed, back_up, copy_to_second
+from quokkaq.backups.sets import pair
+from quokkaq.lib.database.owner import as_owner
 from quokkaq.lib.jobs import running
 from quokkaq.lib.request_id import working_on
+from quokkaq.lib.storage import store
+
+log = logging.getLogger("quokkaq.backups")
+# Served by a worker of its own (`procrastinate worker --queues operations`), the only one with the rights of the tables'
+# owner. Without such a worker its jobs wait.
+OPERATIONS = "operations"
+# After 6 s, 36 s, 4 min, 22 min and 2 h.
+_RETRY = RetryStrategy(max_attempts=5, exponential_wait=6)
+# A place that is away for longer gets its copies with the next night's.
+_COPY_RETRY = RetryStrategy(max_attempts=5, exponential_wait=6)
 
 
 @app.periodic(cron="* * * * * */5")
@@ -26,3 +46,64 @@ async def delete_old_jobs(context: JobContext, timestamp: int) -> None:
     with running("quokkaq.delete_old_jobs"):
         await manager.delete_old_jobs(nb_hours=24, include_failed=False)
         await manager.delete_old_jobs(nb_hours=24 * 30, include_failed=True)
+
+
+def _nightly(task: Any) -> Any:
+    return task if settings.BACKUP_SCHEDULE == "off" else app.periodic(cron=settings.BACKUP_SCHEDULE)(task)
+
+
+@_nightly
+@app.task(
+    name="quokkaq.back_up_database",
+    queue=OPERATIONS,
+    lock="back_up",
+    priority=1,
+    queueing_lock="back_up_database",
+    retry=_RETRY,
+)
+def back_up_database(timestamp: int = 0) -> None:
+    """Make a backup of the database, and let go of old ones."""
+    _back_up("database")
+
+
+@_nightly
+@app.task(name="quokkaq.back_up_files", queue=OPERATIONS, lock="back_up", queueing_lock="back_up_files", retry=_RETRY)
+def back_up_files(timestamp: int = 0) -> None:
+    """Make a backup of uploaded files, let go of old ones, and note the set that it makes with the database's."""
+    _back_up("media")
+    with as_owner():
+        pair(store(), say=_silently)
+
+
+@app.task(name="quokkaq.copy_backups", queue=OPERATIONS, lock="back_up", retry=_COPY_RETRY)
+def copy_backups(kind: Kind) -> None:
+    """Bring to the second place what it refused when the backup was made."""
+    with running("quokkaq.copy_backups"):
+        copy_to_second(kind, say=_silently)
+
+
+@app.periodic(cron="37 4 2 * *")
+@app.task(name="quokkaq.drill_restoring", queue=OPERATIONS, queueing_lock="drill_restoring")
+def drill_restoring(timestamp: int = 0) -> None:
+    """Restore the newest backup into a scratch database, and prove it. What is wrong, the alert RestoreDrillFailed tells."""
+    with running("quokkaq.drill_restoring"), as_owner():
+        drill(say=_silently)
+
+
+def _back_up(kind: Kind) -> None:
+    with running(f"quokkaq.back_up_{'database' if kind == 'database' else 'files'}"):
+        try:
+            back_up(kind, say=_silently, clean=True)
+        except SecondPlaceFailed:
+            # It was noted, and the backup is good: only the copy is tried again.
+            again: Callable[..., Any] = copy_backups.configure(
+                queueing_lock=f"copy_{kind}", schedule_in={"minutes": 5}
+            ).defer
+            try:
+                again(kind=kind)
+            except AlreadyEnqueued:
+                log.info("the copy is due already", extra={"kind": kind})
+
+
+def _silently(line: str) -> None:
+    """Logs tell that the task ran, and the operators' page what it made."""

@@ -7,7 +7,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 
 from accounts.decorators import written_in
-from quokkaq.lib import error_pages
+from quokkaq.lib import error_pages, reading_again
 from quokkaq.lib.logs import refused
 
 log = logging.getLogger(__name__)
@@ -16,9 +16,15 @@ RETRY_AFTER_SECONDS = 5
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer 503 with `Retry-After` when the database is away or its pool used up, else 500; what was written comes back."""
+    """Answer 503 with `Retry-After` when the database is away or its pool used up, else 500; what was written comes back.
+
+    A page that was only being read when its connection broke is read once more first.
+    """
     error = sys.exc_info()[1]
     if isinstance(error, OperationalError | InterfaceError):
+        again = reading_again.answer(error)
+        if again is not None:
+            return again
         log.error("database unavailable: %s", error)
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
         return error_pages.answer(request, 503, kept=_written(request), headers=headers)

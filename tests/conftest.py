@@ -26,9 +26,9 @@ from tests.services.s3_server import S3Server, s3
 __all__ = ["s3"]
 
 
-# Tests of browsers and of processes that are killed depend on the machine's clock. One that fails is tried again, and the
-# summary says so; what fails twice fails.
-CLOCKED = ("browser", "drill")
+# Tests of browsers, of processes that are killed, and those that time something depend on how busy the machine is. One that
+# fails is tried again, and the summary says so; what fails twice fails.
+CLOCKED = ("browser", "drill", "clocked")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,5 +1,6 @@
 """What drills measured, beside the targets: printed, and kept for `docs/recovery.md` (`make recovery`)."""
 
+import hashlib
 import json
 import os
 import platform
@@ -25,4 +26,6 @@ def measured(scenario: str, *, note: str = "", **figures: float | int | str) -> 
     }  # fmt: skip
     print("measured", json.dumps(line))
     FOLDER.mkdir(parents=True, exist_ok=True)
-    (FOLDER / f"{scenario}.json").write_text(json.dumps(line))
+    # Several drills may measure one scenario, each in its own way.
+    way = hashlib.sha256(note.encode()).hexdigest()[:8]
+    (FOLDER / f"{scenario}-{way}.json").write_text(json.dumps(line))

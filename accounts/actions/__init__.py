@@ -13,6 +13,13 @@ from accounts.actions.account_mail import (
 from accounts.actions.auditing import audit, note_audit_download
 from accounts.actions.bans import lift_ban, set_ban
 from accounts.actions.checking import check_upload, reject_upload, sweep_uploads
+from accounts.actions.compromise import (
+    end_all_links,
+    end_all_sessions,
+    note_rotation,
+    replace_lti_keys,
+    reseal_everything,
+)
 from accounts.actions.consents import record_consent
 from accounts.actions.courses import (
     SETTINGS,
@@ -164,6 +171,8 @@ __all__ = [
     "discard_roster",
     "discard_upload",
     "disconnect_lti_identity",
+    "end_all_links",
+    "end_all_sessions",
     "end_session",
     "end_sessions",
     "enqueue_due_erasures",
@@ -201,6 +210,7 @@ __all__ = [
     "note_lti_progress",
     "note_refused_deployment",
     "note_roster_download",
+    "note_rotation",
     "note_security",
     "note_seen",
     "note_wrong_join_code",
@@ -216,10 +226,12 @@ __all__ = [
     "reject_upload",
     "remove_avatar",
     "rename_section",
+    "replace_lti_keys",
     "request_erasure",
     "request_export",
     "require_launched",
     "require_may_link",
+    "reseal_everything",
     "resend_invitation",
     "revoke_invitation",
     "rotate_lti_key",

@@ -161,6 +161,22 @@ def _lock_pending(by: Member, invitation: Invitation) -> tuple[Invitation, Cours
     return row, course
 
 
+def replace_links(invitations: Sequence[Invitation]) -> int:
+    """Give invitations of one institution new links, mailed where they are still open; return how many.
+
+    Call it inside a transaction that holds their locks.
+    """
+    for row in invitations:
+        until = row.expires_at
+        _renew(row)
+        row.expires_at = until
+    Invitation.objects.bulk_update(invitations, _RENEWED, batch_size=500)
+    still_open = [row for row in invitations if row.is_open]
+    _enqueue(still_open)
+    audit_each("invitation.renewed", [(row, {}) for row in still_open], by=None)
+    return len(invitations)
+
+
 def close_invitations(course: Course, emails: Collection[str], *, by: User) -> None:
     """Take back what still waits for these addresses: their place in the course was decided otherwise.
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,17 @@ def unseal(sealed: str) -> str:
         raise KeyLost from None
 
 
+def reseal(sealed: str) -> str:
+    """Return the same private key sealed with what is SECRET_KEY now. Raises `KeyLost`."""
+    with suppress(InvalidToken):
+        Fernet(_derive(settings.SECRET_KEY)).decrypt(sealed.encode())
+        return sealed
+    try:
+        return _sealer().rotate(sealed.encode()).decode()
+    except InvalidToken:
+        raise KeyLost from None
+
+
 def opens(sealed: str) -> bool:
     """Tell whether a private key can be unsealed with what is SECRET_KEY now."""
     try:
@@ -62,7 +74,8 @@ def as_jwk(public_key: str) -> dict[str, Any]:
 
 def _sealer() -> MultiFernet:
     """Seal with the present SECRET_KEY, unseal with it or any of the ones before."""
-    return MultiFernet([Fernet(_derive(secret)) for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)])
+    keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS, *settings.SEALING_KEY_FALLBACKS)
+    return MultiFernet([Fernet(_derive(secret)) for secret in keys])
 
 
 def _derive(secret: str) -> bytes:

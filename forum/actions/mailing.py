@@ -397,19 +397,21 @@ class Unsubscription:
         return sorted(found, key=lambda choice: choice[0] != self.what)
 
 
-_UNSUBSCRIBE = signing.Signer(salt="quokkaq.unsubscribe")
+def _signer() -> signing.Signer:
+    """Made when it is needed: one made earlier would keep the key of then."""
+    return signing.Signer(salt="quokkaq.unsubscribe")
 
 
 def unsubscribe_url(user: User, thread: Thread, kind: NotificationKind | None, what: str) -> str:
     """Return the link that switches mail off without signing in. It says nothing about whose it is."""
-    token = _UNSUBSCRIBE.sign_object([_key_of(user, thread), kind, what])
+    token = _signer().sign_object([_key_of(user, thread), kind, what])
     return absolute_url(reverse("inbox:unsubscribe", args=[token]))
 
 
 def institution_of_unsubscribe(token: str) -> uuid.UUID | None:
     """Return where the person a link was mailed to belongs; None when it was altered."""
     try:
-        return tenancy.reach("reply_address", _UNSUBSCRIBE.unsign_object(token)[0])
+        return tenancy.reach("reply_address", _signer().unsign_object(token)[0])
     except (signing.BadSignature, ValueError):
         return None
 
@@ -417,7 +419,7 @@ def institution_of_unsubscribe(token: str) -> uuid.UUID | None:
 def read_unsubscribe(token: str) -> Unsubscription | None:
     """Return what a link switches off; None when it was altered, or what it is about is gone."""
     try:
-        key, kind, what = _UNSUBSCRIBE.unsign_object(token)
+        key, kind, what = _signer().unsign_object(token)
     except (signing.BadSignature, ValueError):
         return None
     row = ReplyAddress.objects.select_related("user", "thread__course").filter(key=key).first()

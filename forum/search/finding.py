@@ -8,7 +8,7 @@ from html import unescape
 from typing import Any, TypeVar
 
 from django.core import signing
-from django.db import connection
+from django.db import connections
 from django.db.models import Exists, FloatField, Model, OuterRef, Q, QuerySet
 from django.db.models.expressions import RawSQL
 from django.utils.html import escape, strip_tags
@@ -21,6 +21,7 @@ from forum.models import Anonymity, Byline, Kind, Post, Pseudonym, SearchEntry, 
 from forum.querysets import SearchEntryQuerySet, ThreadQuerySet
 from forum.search import ranking
 from forum.search.query import Query, part_words
+from quokkaq.lib import replica
 from quokkaq.lib.fulltext import LANGUAGE, analyse, parse
 from quokkaq.lib.keyset import BadCursor
 
@@ -392,7 +393,7 @@ def _mark(hits: Sequence[Hit], words: str) -> None:
     if words and texts:
         options = f"StartSel={_OPEN}, StopSel={_CLOSE}"
         cut = f'{options}, MaxFragments=2, MinWords=12, MaxWords=28, FragmentDelimiter=" … "'
-        with connection.cursor() as cursor:
+        with connections[replica.reading()].cursor() as cursor:
             cursor.execute(
                 """
                 SELECT CASE WHEN place %% 2 = 1 THEN ts_headline(%s::regconfig, content, %s::tsquery, %s)

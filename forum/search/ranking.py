@@ -5,12 +5,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from django.core.cache import cache
-from django.db import connection
+from django.db import connections
 from django.db.models import Model
 from django.db.models.expressions import RawSQL
 
 from accounts.models import Course
 from forum.querysets import course_lexeme, in_course
+from quokkaq.lib import replica
 from quokkaq.lib.fulltext import inverse_document_frequency, quote_lexeme, saturation
 
 # Word statistics come from so many of the newest threads of a course, and are kept for so long.
@@ -61,7 +62,7 @@ def _measure(course: Course) -> Rarity:
         f"SELECT t.id FROM forum_thread t WHERE t.course_id = '{course.pk}' AND t.deleted_at IS NULL"
         f" ORDER BY t.created_at DESC, t.id DESC LIMIT {SAMPLED_THREADS})"
     )
-    with connection.cursor() as cursor:
+    with connections[replica.reading()].cursor() as cursor:
         cursor.execute("SELECT word, ndoc FROM ts_stat(%s) ORDER BY ndoc DESC", [sample])
         counted: list[tuple[str, int]] = cursor.fetchall()
     documents = next((count for word, count in counted if word == course_lexeme(course)), 0)
@@ -80,7 +81,7 @@ def scores(
     found: dict[uuid.UUID, float] = dict.fromkeys(rows, 0.0)
     if not (rows and weights):
         return found
-    with connection.cursor() as cursor:
+    with connections[replica.reading()].cursor() as cursor:
         cursor.execute(  # rule: raw-sql (names of our models)
             f"""
             SELECT r.id, length(r.{column}), l.lexeme, l.weights

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connections
 from django.db.models import FloatField
 from django.db.models.expressions import RawSQL
 from django.utils.text import Truncator
@@ -31,6 +31,7 @@ from forum.search import meaning, ranking
 from forum.search.finding import plain_text
 from forum.search.hurry import hurried
 from forum.search.query import part_words
+from quokkaq.lib import replica
 from quokkaq.lib.fulltext import analyse, dice, letter_runs, saturation
 
 log = logging.getLogger(__name__)
@@ -219,7 +220,7 @@ def _occurrences(
     """Return how often each lexeme stands in the title and in the text of each entry, and how long its title is."""
     counts: dict[UUID, dict[str, tuple[int, int]]] = {}
     lengths: dict[UUID, int] = {}
-    with connection.cursor() as cursor:
+    with connections[replica.reading()].cursor() as cursor:
         cursor.execute(
             """
             SELECT e.id, l.lexeme, l.weights, t.words

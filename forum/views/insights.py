@@ -10,6 +10,7 @@ from forum.insights import DAYS, KEPT_SECONDS, TABLES, Report, report
 from forum.insights.figures import figures
 from forum.insights.numbers import WEEKDAYS
 from quokkaq.lib.charts import Series, bars, dots
+from quokkaq.lib.replica import may_be_stale
 from quokkaq.lib.spreadsheet import csv_response
 
 DEFAULT_DAYS = 30
@@ -17,6 +18,7 @@ DEFAULT_DAYS = 30
 
 @login_required
 @require_safe
+@may_be_stale
 def insights(request: SignedInRequest, slug: str) -> HttpResponse:
     """Show the numbers of a course over 7, 30 or 90 days."""
     member = get_member(request.user, slug)
@@ -40,6 +42,7 @@ def insights(request: SignedInRequest, slug: str) -> HttpResponse:
 
 @login_required
 @require_safe
+@may_be_stale
 def insights_csv(request: SignedInRequest, slug: str, table: str) -> HttpResponse:
     """Download one table of the insights."""
     member = get_member(request.user, slug)

@@ -7,6 +7,7 @@ from django.db import OperationalError
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
+from psycopg.errors import QueryCanceled
 
 from accounts.access import Member, SignedInRequest, get_member
 from accounts.decorators import login_required
@@ -14,6 +15,7 @@ from forum import access, actions
 from forum.models import MAX_TITLE, Tag, Thread
 from forum.search import PLACES, STATES, Query, Results, find, parse_query, similar_threads, suggest
 from quokkaq.lib.keyset import BadCursor
+from quokkaq.lib.replica import may_be_stale
 
 PLACE_NAMES = {"threads": "Threads", "posts": "Replies", "answers": "AI answers", "materials": "Materials"}
 # The ids of the search boxes: in the header, and on the search page.
@@ -23,6 +25,7 @@ TOO_SLOW = "This search takes too long. Add a word that is less common."
 
 @login_required
 @require_safe
+@may_be_stale
 def search(request: SignedInRequest, slug: str) -> HttpResponse:
     """Search the course; `#123` alone leads to the thread."""
     member = get_member(request.user, slug)
@@ -35,7 +38,9 @@ def search(request: SignedInRequest, slug: str) -> HttpResponse:
     cursor = request.GET.get("cursor", "")
     try:
         results = _results(member, query, cursor, problems)
-    except OperationalError:
+    except OperationalError as error:
+        if not isinstance(error.__cause__, QueryCanceled):
+            raise  # not the search was slow: the database is away
         results = Results([], problem=TOO_SLOW)
     context = {
         "member": member,
@@ -86,6 +91,7 @@ def query_problems(query: Query, tags: list[Tag]) -> list[str]:
 
 @login_required
 @require_safe
+@may_be_stale
 def suggestions(request: SignedInRequest, slug: str) -> HttpResponse:
     """Return threads for what stands in the search box so far."""
     member = get_member(request.user, slug)

@@ -1,10 +1,12 @@
 """Redis as a cache that may go away: an error is a miss, never a failed page. What is found and what isn't is counted."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import redis
+from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.cache.backends.redis import RedisCache
 
@@ -31,16 +33,38 @@ class LocalCache(LocMemCache):
         return default if value is _NOTHING else value
 
 
+# Keys of which this process couldn't write or delete the value, so that Redis may hold an old one.
+_owed: dict[tuple[str, int | None], None] = {}
+MOST_OWED = 10_000
+
+
+def _owe(keys: Iterable[Any], version: int | None) -> None:
+    for key in keys:
+        _owed[str(key), version] = None
+    while len(_owed) > MOST_OWED:
+        with suppress(StopIteration, KeyError):
+            del _owed[next(iter(_owed))]
+
+
 class ForgivingRedisCache(RedisCache):
-    """Django's Redis cache with every error turned into a miss (time-outs are set in `OPTIONS`)."""
+    """Django's Redis cache with every error turned into a miss (time-outs are set in `OPTIONS`).
+
+    What couldn't be written or deleted while Redis was away is deleted before this process asks it for anything again.
+    """
 
     def _or(self, fallback: Any, call: Callable[[], Any]) -> Any:
         try:
+            self._pay()
             return call()
         except (redis.RedisError, OSError) as error:
             log.warning("cache unavailable: %s", error)
             CACHE_OPERATIONS.inc("error")
             return fallback
+
+    def _pay(self) -> None:
+        for key, version in list(_owed):
+            super().delete(key, version)
+            _owed.pop((key, version), None)
 
     def add(self, *args: Any, **kwargs: Any) -> bool:
         return bool(self._or(False, lambda: super(ForgivingRedisCache, self).add(*args, **kwargs)))
@@ -51,14 +75,19 @@ class ForgivingRedisCache(RedisCache):
             _count(value is not _NOTHING)
         return default if value is _NOTHING or value is _FAILED else value
 
-    def set(self, *args: Any, **kwargs: Any) -> None:
-        self._or(None, lambda: super(ForgivingRedisCache, self).set(*args, **kwargs))
+    def set(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> None:
+        if self._or(_FAILED, lambda: super(ForgivingRedisCache, self).set(key, value, timeout, version)) is _FAILED:
+            _owe([key], version)
 
     def touch(self, *args: Any, **kwargs: Any) -> bool:
         return bool(self._or(False, lambda: super(ForgivingRedisCache, self).touch(*args, **kwargs)))
 
-    def delete(self, *args: Any, **kwargs: Any) -> bool:
-        return bool(self._or(False, lambda: super(ForgivingRedisCache, self).delete(*args, **kwargs)))
+    def delete(self, key: Any, version: int | None = None) -> bool:
+        deleted = self._or(_FAILED, lambda: super(ForgivingRedisCache, self).delete(key, version))
+        if deleted is _FAILED:
+            _owe([key], version)
+            return False
+        return bool(deleted)
 
     def get_many(self, keys: Any, version: int | None = None) -> dict[Any, Any]:
         keys = list(keys)
@@ -69,8 +98,12 @@ class ForgivingRedisCache(RedisCache):
             _count(key in found)
         return dict(found)
 
-    def set_many(self, data: Any, *args: Any, **kwargs: Any) -> list[Any]:
-        return list(self._or(list(data), lambda: super(ForgivingRedisCache, self).set_many(data, *args, **kwargs)))
+    def set_many(self, data: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> list[Any]:
+        left = self._or(_FAILED, lambda: super(ForgivingRedisCache, self).set_many(data, timeout, version))
+        if left is _FAILED:
+            _owe(data, version)
+            return list(data)
+        return list(left)
 
     def has_key(self, *args: Any, **kwargs: Any) -> bool:
         return bool(self._or(False, lambda: super(ForgivingRedisCache, self).has_key(*args, **kwargs)))

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib.postgres.search import SearchVectorField
-from django.db import connection
+from django.db import connections
 from django.db.models import Lookup
+
+from quokkaq.lib import replica
 
 # The text-search configuration of everything that is written and asked: one stemmer for both.
 LANGUAGE = "english"
@@ -34,7 +36,7 @@ def saturation(count: float, length: float, mean_length: float) -> float:
 
 def analyse(texts: Sequence[str]) -> list[Counter[str]]:
     """Return the lexemes of each text (stemmed, without stop words) with how often they occur. One query."""
-    with connection.cursor() as cursor:
+    with connections[replica.reading()].cursor() as cursor:
         cursor.execute(
             """
             SELECT t.place, l.lexeme, cardinality(l.positions)
@@ -85,7 +87,7 @@ def parse(text: str) -> str:
 
     Empty when nothing is left to look for: without stop words, or because words are only taken away. One query.
     """
-    with connection.cursor() as cursor:
+    with connections[replica.reading()].cursor() as cursor:
         cursor.execute(
             "SELECT q::text, querytree(q) FROM (SELECT websearch_to_tsquery(%s::regconfig, %s) AS q) AS parsed",
             [LANGUAGE, text],

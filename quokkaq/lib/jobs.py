@@ -8,7 +8,10 @@ from functools import wraps
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
+from procrastinate import PsycopgConnector
 from procrastinate.contrib.django import app
+from procrastinate.contrib.django.utils import connector_params
 from procrastinate.types import JSONDict
 
 from quokkaq.lib import tenancy, tracing
@@ -16,6 +19,14 @@ from quokkaq.lib.request_id import current, working_on
 
 Task = Callable[..., None]
 log = logging.getLogger("quokkaq.tasks")
+
+
+def connect_workers_directly(tasks: Any) -> None:
+    """Have workers wait for jobs at `TASKS_DATABASE_URL`, where there is one; everything else goes by `DATABASE_URL`."""
+    if settings.TASKS_DATABASE:
+        tasks.connector.get_worker_connector = lambda: PsycopgConnector(
+            kwargs={**connector_params(), **settings.TASKS_DATABASE}
+        )
 
 
 def enqueue(

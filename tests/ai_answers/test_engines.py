@@ -135,6 +135,7 @@ def test_nobody_listens(protocol: str) -> None:
 
 
 @BOTH
+@pytest.mark.clocked
 def test_a_slow_first_byte_is_waited_for_no_longer_than_the_deadline(protocol: str) -> None:
     with serve(protocol, Script(lines(SAID), before=3)) as server:
         started = time.monotonic()
@@ -144,6 +145,7 @@ def test_a_slow_first_byte_is_waited_for_no_longer_than_the_deadline(protocol: s
 
 
 @BOTH
+@pytest.mark.clocked
 def test_a_slow_drip_is_cut_at_the_deadline(protocol: str) -> None:
     drip = [b":\n"] * 200
     with serve(protocol, Script(raw=drip, pause=0.05)) as server:

@@ -15,7 +15,7 @@ from playwright.sync_api import Page
 
 from accounts.models import User
 from ai_answers.models import Spending
-from quokkaq.models import Operation
+from quokkaq.models import Operation, RestoreDrill
 from tests import factories
 from tests.browser.conftest import Visit
 from tests.browser.test_accessibility import RULES
@@ -75,6 +75,34 @@ def test_the_operators_page_is_accessible(stage: World, visit: Visit, scheme: st
         found = Axe().run(page, context="#content-main", options=RULES).response["violations"]
         assert [(rule["id"], node["html"][:120]) for rule in found for node in rule["nodes"]] == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_how_restore_drills_went_is_accessible(stage: World, visit: Visit, scheme: str) -> None:
+    fill(stage)
+    now = timezone.now()
+    for month in range(10):
+        begun = now - timedelta(days=30 * month)
+        steps = [
+            {"name": name, "seconds": 3.5 + month * place} for place, name in enumerate(("restore", "compare", "pages"))
+        ]
+        RestoreDrill.objects.create(
+            started_at=begun, ended_at=begun + timedelta(seconds=60 - 4 * month), succeeded=month != 2, place="main",
+            backup=f"default-quokkaq-2026-11-{month + 1:02}-021700.psql.bin.gpg", taken_at=begun, size=123_456_789, rows=1_234_567,
+            steps=steps, problem="forum_post: 4710 rows instead of 4711" if month == 2 else "",
+            differences=["forum_post: 4710 rows instead of 4711"] if month == 2 else [],
+        )  # fmt: skip
+    failed = RestoreDrill.objects.get(succeeded=False)
+    for width in (1280, 390):
+        page = open_page(stage, visit, color_scheme=scheme, viewport={"width": width, "height": 900})
+        for name, path in (("drills", "drills/"), ("drill", f"drills/{failed.pk}/")):
+            page.goto(f"/admin/operations/{path}")
+            folder = os.environ.get("SCREENSHOTS")
+            if folder:
+                page.screenshot(path=Path(folder) / f"{name}-{scheme}-{width}.png", full_page=True)
+            found = Axe().run(page, context="#content-main", options=RULES).response["violations"]
+            assert [(rule["id"], node["html"][:120]) for rule in found for node in rule["nodes"]] == []
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_a_job_is_retried_without_a_script(stage: World, visit: Visit) -> None:

@@ -213,6 +213,7 @@ def test_lists_and_code_are_no_signatures() -> None:
         "<a" * 100_000,
     ],
 )
+@pytest.mark.clocked
 def test_hostile_texts_cost_little_time(text: str) -> None:
     started = time.monotonic()
     without_quotes(text)

@@ -8,6 +8,7 @@ from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from psycopg.errors import QueryCanceled
 
 from accounts.access import Member
 from accounts.models import User
@@ -256,7 +257,7 @@ def test_nothing_found_says_what_to_do(client: Client, world: World) -> None:
 
 def test_a_slow_search_says_so(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def late(*args: object, **more: object) -> None:
-        raise OperationalError("canceling statement due to statement timeout")
+        raise OperationalError from QueryCanceled("canceling statement due to statement timeout")
 
     monkeypatch.setattr("forum.views.search.find", late)
     assert "This search takes too long." in page(client, "loop")

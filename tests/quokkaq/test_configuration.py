@@ -59,6 +59,10 @@ def start(**changes: str) -> str:
         ),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}, "OTEL_EXPORTER_OTLP_ENDPOINT is no address."),
         ({"SENTRY_DSN": "https://errors.example.edu/1"}, "SENTRY_DSN is no address of a project."),
+        ({"BACKUP_SCHEDULE": "every night"}, "BACKUP_SCHEDULE is no line of cron."),
+        ({"BACKUP_SECOND_ROOT": "/a", "BACKUP_SECOND_BUCKET_NAME": "b"}, "name two second places. Set one of them."),
+        ({"BACKUP_SECOND_ACCESS_KEY_ID": "a"}, "BACKUP_SECOND_SECRET_ACCESS_KEY together, or neither."),
+        ({"BACKUP_OBJECT_LOCK_MODE": "LOOSE"}, "BACKUP_OBJECT_LOCK_MODE is neither COMPLIANCE nor GOVERNANCE."),
         ({"SENTRY_DSN": "https://key@errors.example.edu/1", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, "ok"),
     ],
 )
@@ -109,3 +113,13 @@ def test_deploy_checks_warn_of_backups_metrics_and_mail() -> None:
     assert found == ["quokkaq.W001", "quokkaq.W002", "quokkaq.W003"]
     with override_settings(BACKUP_BUCKET_NAME="b", METRICS_TOKEN="x" * 32, MAIL_IS_ON=True):
         assert not [warning for check in every for warning in check(None)]
+
+
+@pytest.mark.parametrize(
+    ("recipient", "encryption", "found"), [(None, True, ["quokkaq.W009"]), ("a", True, []), (None, False, [])]
+)
+def test_backups_that_anybody_can_read_are_told_unless_they_are_meant(
+    recipient: str | None, encryption: bool, found: list[str]
+) -> None:
+    with override_settings(DBBACKUP_GPG_RECIPIENT=recipient, BACKUP_ENCRYPTION=encryption):
+        assert [warning.id for warning in checks.check_backups_are_encrypted(None)] == found

@@ -22,6 +22,7 @@ CHOSEN = {"$__rate_interval": "1m", "$job": ".*", "$route": ".*"}
 PROVISIONING = ROOT / "ops/grafana/provisioning"
 # Metrics that no dashboard shows, and why.
 NOT_SHOWN = {
+    "quokkaq_backup_failed": "the alert says it, and the age of the last good one is shown",
     "quokkaq_restore_drill_succeeded": "the alert says it, and the age of the last drill is shown",
     "django_http_requests_total_by_view_transport_method_total": "responses by route and status say more",
 }

@@ -282,6 +282,7 @@ def test_compressed_bombs_stay_packed(get: Get, server: ThreadingHTTPServer) -> 
 
 
 @pytest.mark.parametrize("path", ["slow_body", "slow_headers"])
+@pytest.mark.clocked
 def test_bytes_that_trickle_end_at_the_deadline(path: str, get: Get, server: ThreadingHTTPServer) -> None:
     began = time.monotonic()
     with pytest.raises(FAILURES):
@@ -289,6 +290,7 @@ def test_bytes_that_trickle_end_at_the_deadline(path: str, get: Get, server: Thr
     assert time.monotonic() - began < 1.5
 
 
+@pytest.mark.clocked
 def test_a_server_that_never_answers_is_left(get: Get) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

@@ -163,6 +163,7 @@ def test_an_answer_without_usable_vectors_is_refused(service: Service, body: Any
         client(service).embed(["a"])
 
 
+@pytest.mark.clocked
 def test_a_slow_service_is_given_up(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "TIMEOUT_SECONDS", 0.2)
     service.delay = 1.0

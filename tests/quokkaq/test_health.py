@@ -109,6 +109,7 @@ def test_ready_when_everything_works(seen: None) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "/nowhere"])
+@pytest.mark.clocked
 def test_not_ready_without_a_database(db: None, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     real = type(connections["default"]).get_connection_params
     monkeypatch.setattr(
@@ -123,6 +124,7 @@ def test_not_ready_without_a_database(db: None, monkeypatch: pytest.MonkeyPatch,
     assert Client().get("/health").status_code == 200
 
 
+@pytest.mark.clocked
 def test_a_check_that_hangs_is_down_in_time(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     let_go = threading.Event()
     monkeypatch.setattr(DatabaseCheck, "run", lambda self: let_go.wait(5))

@@ -261,6 +261,7 @@ def test_files_that_ended_before_are_not_opened(folder: Path) -> None:
     assert old in files_of([str(folder)], Question())
 
 
+@pytest.mark.clocked
 def test_a_large_file_is_read_quickly_and_little_of_it_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "access.log"
     piece = "".join(line(1, request_id=f"req-{number:08}", route="forum:list", status=200) for number in range(1000))

@@ -323,6 +323,7 @@ def test_values_leave_a_statement(sql: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize("unit", ["'", "a", "a'", '"', "$", "$a", "/*", "--", "1", "E'\\", " "])
+@pytest.mark.clocked
 def test_no_statement_is_slow_to_read(unit: str) -> None:
     started = time.monotonic()
     assert len(without_values(unit * 100_000)) <= slow.LONGEST

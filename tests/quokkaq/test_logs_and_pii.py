@@ -142,6 +142,7 @@ def test_what_operators_need_stays(harmless: str) -> None:
         "/join/",
     ],
 )
+@pytest.mark.clocked
 def test_no_text_makes_it_slow(unit: str) -> None:
     started = time.monotonic()
     scrub(unit * 20_000)

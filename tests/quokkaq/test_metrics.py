@@ -21,7 +21,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from dbbackup.signals import post_backup, post_media_backup
 from django.conf import settings as project
 from django.contrib.auth.hashers import make_password
 from django.core.cache import cache
@@ -680,20 +679,24 @@ def test_the_queue_tells_what_waits_and_for_how_long(db: None) -> None:
 
 def test_backups_and_drills_tell_how_long_ago(db: None) -> None:
     assert told(measuring.operations) == {}
-    storage = SimpleNamespace(storage=SimpleNamespace(size={"one": 1000, "two": 2000}.__getitem__))
-    post_backup.send(sender=None, filename="one", storage=storage, database={}, connector=None)
-    post_backup.send(sender=None, filename="two", storage=storage, database={}, connector=None)
-    post_media_backup.send(sender=None, filename="one", storage=storage)
+    operations.note_backup(OperationName.BACKUP_DATABASE, size=1000, places=["main"])
+    operations.note_backup(OperationName.BACKUP_DATABASE, size=2000, places=["main"])
+    operations.note_failed_backup(OperationName.BACKUP_DATABASE, "no room")
+    operations.note_failed_backup(OperationName.BACKUP_MEDIA, "no room")
     operations.note(OperationName.RESTORE_DRILL, succeeded=False)
     shown = {name: round(value) for name, value in told(measuring.operations).items()}
     assert shown == {
+        # The last good one still counts.
         "quokkaq_backup_age_seconds{database}": 0,
         "quokkaq_backup_size_bytes{database}": 2000,
-        "quokkaq_backup_age_seconds{media}": 0,
-        "quokkaq_backup_size_bytes{media}": 1000,
+        "quokkaq_backup_failed{database}": 1,
+        # There never was one.
+        "quokkaq_backup_failed{media}": 1,
         "quokkaq_restore_drill_age_seconds{}": 0,
         "quokkaq_restore_drill_succeeded{}": 0,
     }
+    operations.note_backup(OperationName.BACKUP_DATABASE, size=3000, places=["main"])
+    assert told(measuring.operations)["quokkaq_backup_failed{database}"] == 0
 
 
 def test_memory_is_the_containers_where_it_has_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -757,7 +760,7 @@ def test_the_page_shows_every_metric_but_those_of_what_is_not_there(db: None) ->
     names = {sample.partition("{")[0] for sample in scraped()}
     missing = {one.name for one in ALL if not {one.name, f"{one.name}_count"} & names}
     absent = {
-        "quokkaq_backup_age_seconds", "quokkaq_backup_size_bytes", "quokkaq_restore_drill_age_seconds",
+        "quokkaq_backup_age_seconds", "quokkaq_backup_failed", "quokkaq_backup_size_bytes", "quokkaq_restore_drill_age_seconds",
         "quokkaq_restore_drill_succeeded", "quokkaq_replica_lag_seconds", "quokkaq_certificate_expires_seconds",
     }  # fmt: skip
     not_yet = {one.name for one in ALL if any(isinstance(words, str) for words in one.labels.values())}
@@ -793,6 +796,7 @@ def silent_server() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("how", ["refuses", "says nothing"])
+@pytest.mark.clocked
 def test_without_a_database_the_page_still_answers(db: None, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     real = type(connections["default"]).get_connection_params
     with silent_server() as port:

@@ -27,10 +27,10 @@ READERS = {"text", "number", "yes", "items", "networks", "secret", "fraction", "
 # boto3, libpq and OpenTelemetry read these themselves.
 READ_BY_LIBRARIES = {
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "PGSSLMODE", "PGSSLROOTCERT", "OTEL_RESOURCE_ATTRIBUTES",
-    "SSL_CERT_FILE",
+    "SSL_CERT_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_ENDPOINT_URL_IAM",
 }  # fmt: skip
 REQUIRED = {"SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL"}
-APP_SERVICES = ("migrate", "web", "worker")
+APP_SERVICES = ("migrate", "web", "worker", "keeper")
 MONITORING = {"prometheus", "alertmanager", "grafana"}
 METRICS_TOKEN = "a-token-for-this-test"
 
@@ -266,7 +266,7 @@ def test_yaml_files_are_clean() -> None:
 
 
 def test_every_service_is_locked_down(compose: dict[str, Any]) -> None:
-    assert set(compose["services"]) == {"migrate", "web", "worker", "postgres", "redis", "clamav"} | MONITORING
+    assert set(compose["services"]) == {*APP_SERVICES, "postgres", "redis", "clamav"} | MONITORING
     for name, service in compose["services"].items():
         # The scanner's image writes its own settings.
         assert service["read_only"] is (name != "clamav"), name
@@ -288,15 +288,24 @@ def test_services_start_in_order_and_come_back(compose: dict[str, Any]) -> None:
     services = compose["services"]
     assert services["migrate"]["restart"] == "no"
     assert services["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
-    for name in ("web", "worker"):
+    for name in ("web", "worker", "keeper"):
         assert services[name]["restart"] == "always"
         assert services[name]["depends_on"] == {
             "migrate": {"condition": "service_completed_successfully"},
             "postgres": {"condition": "service_healthy"},
             "redis": {"condition": "service_healthy"},
         }
-    for name in ("worker", "postgres", "redis"):  # web has the image's own
+    for name in ("worker", "keeper", "postgres", "redis"):  # web has the image's own
         assert services[name]["healthcheck"]["test"]
+
+
+def test_only_who_migrates_and_backs_up_has_the_owners_rights(compose: dict[str, Any]) -> None:
+    has = {name for name in APP_SERVICES if "owner_database_url" in compose["services"][name]["secrets"]}
+    assert has == {"migrate", "keeper"}
+    keeper = compose["services"]["keeper"]
+    assert keeper["command"][:6] == ["python", "manage.py", "procrastinate", "worker", "--queues", "operations"]
+    assert "ports" not in keeper
+    assert "expose" not in keeper
 
 
 def test_secrets_come_as_files(compose: dict[str, Any]) -> None:
@@ -318,7 +327,7 @@ def test_every_volume_is_mounted_where_the_image_writes(compose: dict[str, Any])
     mounts = dict(volume.split(":") for volume in volumes if isinstance(volume, str))
     assert {volume["target"] for volume in volumes if isinstance(volume, dict)} == {"/var/log/quokkaq"}
     assert set(mounts) | {"postgres", "clamav"} | MONITORING == set(compose["volumes"])
-    for variable, volume in {"MEDIA_ROOT": "media", "BACKUP_ROOT": "backups"}.items():
+    for variable, volume in {"MEDIA_ROOT": "media", "BACKUP_ROOT": "backups", "GNUPGHOME": "gnupg"}.items():
         assert f"{variable}={mounts[volume]}" in image
     assert compose["services"]["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]
 

@@ -15,8 +15,9 @@ from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from ai_answers.models import Spending
+from quokkaq import operations
 from quokkaq.failing import explain
-from quokkaq.models import JobFailure, Operation
+from quokkaq.models import JobFailure, Operation, OperationName, RestoreDrill
 from tests import factories
 from tests.factories import World
 
@@ -117,6 +118,19 @@ def test_everything_is_on_it(operator: Client, world: World) -> None:
         "Migrations pending none", "METRICS_TOKEN set", "database needed",
     ):  # fmt: skip
         assert text in page, text
+
+
+def test_backups_that_failed_stand_beside_the_last_good_one(operator: Client) -> None:
+    operations.note_backup(OperationName.BACKUP_DATABASE, size=5_000_000, places=["main", "second"])
+    page = shown(operator)
+    assert "Backup of the database verified just now , 4.8\xa0MB, in main, second".replace("\xa0", " ") in page
+    assert "times since" not in page
+    for _ in range(2):
+        operations.note_failed_backup(OperationName.BACKUP_DATABASE, "The bucket answered SlowDown.")
+    operations.note_failed_backup(OperationName.BACKUP_MEDIA, "<b>")
+    page = shown(operator)
+    assert "in main, second failed 2 times since, last just now : The bucket answered SlowDown." in page
+    assert "none yet failed 1 time since, last just now : &lt;b&gt;" in page
 
 
 def test_it_costs_the_same_however_much_there_is(operator: Client, world: World) -> None:
@@ -222,3 +236,39 @@ def test_it_goes_with_its_job(db: None) -> None:
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM procrastinate_jobs")
     assert not JobFailure.objects.exists()
+
+
+def test_restore_drills_are_listed_drawn_and_explained(operator: Client, world: World) -> None:
+    empty = operator.get(reverse("admin:restore-drills")).content.decode()
+    assert "manage.py restore_drill" in empty
+    now = timezone.now()
+    steps = [{"name": "fetch and decrypt", "seconds": 2.5}, {"name": "restore", "seconds": 40.0}]
+    good = RestoreDrill.objects.create(
+        started_at=now - timedelta(seconds=64), ended_at=now, succeeded=True, place="main", backup="quokkaq-1.psql.bin",
+        taken_at=now - timedelta(days=1), size=2_000_000, rows=4711, steps=steps,
+    )  # fmt: skip
+    bad = RestoreDrill.objects.create(
+        started_at=now - timedelta(days=30),
+        ended_at=now,
+        problem="forum_post: missing",
+        differences=["forum_post: missing"],
+    )
+    died = RestoreDrill.objects.create(started_at=now - timedelta(days=60))
+    page = operator.get(reverse("admin:restore-drills")).content.decode()
+    for text in ("4711", "64 s", "succeeded", "failed", "runs, or died", 'class="chart"', "quokkaq-1.psql.bin"):
+        assert text in page, text
+    said = operator.get(reverse("admin:restore-drill", args=[good.pk])).content.decode()
+    assert "Fetch and decrypt" in said
+    assert 'value="100"' in said
+    assert "40.0 s" in said
+    said = operator.get(reverse("admin:restore-drill", args=[bad.pk])).content.decode()
+    assert said.count("forum_post: missing") == 2
+    assert "It came to none." in operator.get(reverse("admin:restore-drill", args=[died.pk])).content.decode()
+    assert operator.get(reverse("admin:restore-drill", args=[died.pk + 1])).status_code == 404
+    assert operator.post(reverse("admin:restore-drills")).status_code == 405
+    staff = world.user("tim")
+    staff.is_staff = True
+    staff.save()
+    for path in (reverse("admin:restore-drills"), reverse("admin:restore-drill", args=[good.pk])):
+        assert Client().get(path).status_code == 302
+        assert factories.browser(staff).get(path).status_code == 403

@@ -222,6 +222,7 @@ def test_limits_hold_when_redis_dies_and_comes_back(server: Server, monkeypatch:
 
 
 @pytest.mark.django_db
+@pytest.mark.clocked
 def test_a_hung_redis_costs_half_a_second_once(server: Server) -> None:
     assert hit(PASSING, "sam") == 0
     server.hang()

@@ -53,6 +53,7 @@ def test_what_is_beyond_the_limits_is_not_clean(running: Clamd) -> None:
     assert scan([gzip.compress(bytes(64 * 1024 * 1024))]).startswith("Heuristics.Limits.Exceeded")
 
 
+@pytest.mark.clocked
 def test_a_hung_or_dead_scanner_is_down_and_calls_nothing_clean(
     running: Clamd, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -315,6 +315,7 @@ def test_a_fork_sends_its_own_spans(receiver: Receiver) -> None:
     assert sorted(span.name for span in arrived(receiver)) == ["before", "in the child", "in the parent"]
 
 
+@pytest.mark.clocked
 def test_the_end_of_a_process_waits_seconds_at_most(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "SEND_SECONDS", 0.3)
     receiver.holds.set()

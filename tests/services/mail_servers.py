@@ -1,5 +1,6 @@
 """A mail server on this machine, which answers what a test tells it to."""
 
+import base64
 import socketserver
 import threading
 from types import TracebackType
@@ -12,6 +13,8 @@ class MailServer:
     def __init__(self) -> None:
         self.answers: dict[str, bytes] = {}
         self.taken: list[bytes] = []
+        # Which passwords sign in; empty: nobody has to.
+        self.passwords: set[str] = set()
         outer = self
 
         class Conversation(socketserver.StreamRequestHandler):
@@ -21,6 +24,11 @@ class MailServer:
                     word = line.split()[0].decode().upper() if line.split() else ""
                     if word in outer.answers:
                         self.wfile.write(outer.answers[word] + b"\r\n")
+                    elif word == "EHLO" and outer.passwords:
+                        self.wfile.write(b"250-localhost\r\n250 AUTH PLAIN\r\n")
+                    elif word == "AUTH":
+                        given = base64.b64decode(line.split()[2]).decode().split("\0")[2]
+                        self.wfile.write(b"235 Come in\r\n" if given in outer.passwords else b"535 No\r\n")
                     elif word == "DATA":
                         self.wfile.write(b"354 Go on\r\n")
                         outer.taken.append(b"".join(iter(self.rfile.readline, b".\r\n")))

@@ -32,6 +32,7 @@ from xml.sax.saxutils import escape
 import boto3
 import pytest
 from botocore.config import Config
+from moto.iam.models import iam_backends
 from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app
 from werkzeug.formparser import parse_form_data
 from werkzeug.serving import make_server
@@ -60,6 +61,31 @@ class Refused(Exception):
         self.status, self.code = status, code
 
 
+def secret_of(key: str) -> str:
+    """Return the secret half of a key: the one every test knows, or one that `iam()` gave out and that is active."""
+    if key == ACCESS_KEY:
+        return SECRET_KEY
+    for account in iam_backends.values():
+        for backend in account.values():
+            for user in backend.users.values():
+                for one in user.access_keys:
+                    if one.access_key_id == key and one.status == "Active":
+                        return str(one.secret_access_key)
+    return ""
+
+
+@contextmanager
+def iam() -> Iterator[str]:
+    """Serve IAM on loopback, whose keys open the bucket of `running()` in the same process; yield its address."""
+    server = make_server("127.0.0.1", 0, create_backend_app("iam"), threaded=True, request_handler=QuietHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 @dataclass(frozen=True)
 class Scope:
     """What a credential says it is good for: `KEY/20260101/us-east-1/s3/aws4_request`."""
@@ -73,13 +99,13 @@ class Scope:
         parts = text.split("/")
         if len(parts) != 5 or parts[3:] != ["s3", "aws4_request"]:
             raise Refused(400, "AuthorizationQueryParametersError", "The credential is malformed.")
-        if parts[0] != ACCESS_KEY:
+        if not secret_of(parts[0]):
             raise Refused(403, "InvalidAccessKeyId")
         return cls(*parts[:3])
 
     def sign(self, text: str) -> str:
         """Return the signature of a string to sign, in hexadecimal."""
-        key = f"AWS4{SECRET_KEY}".encode()
+        key = f"AWS4{secret_of(self.key)}".encode()
         for part in (self.day, self.region, "s3", "aws4_request"):
             key = hmac.new(key, part.encode(), hashlib.sha256).digest()
         return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
@@ -409,13 +435,13 @@ class S3Server:
 
 
 @contextmanager
-def running(port: int = 0, bucket: str = BUCKET) -> Iterator[S3Server]:
+def running(port: int = 0, bucket: str = BUCKET, host: str = "127.0.0.1") -> Iterator[S3Server]:
     """Serve on loopback, in threads, until the block ends. The bucket is made, with versioning on."""
-    server = make_server("127.0.0.1", port, Gate(), threaded=True, request_handler=_QuietHandler)
+    server = make_server(host, port, Gate(), threaded=True, request_handler=QuietHandler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        found = S3Server(f"http://127.0.0.1:{server.server_port}", bucket)
+        found = S3Server(f"http://{host}:{server.server_port}", bucket)
         client = found.client()
         client.create_bucket(Bucket=bucket)
         client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
@@ -426,7 +452,7 @@ def running(port: int = 0, bucket: str = BUCKET) -> Iterator[S3Server]:
         server.server_close()
 
 
-class _QuietHandler(MotoRequestHandler):
+class QuietHandler(MotoRequestHandler):
     def log(self, type: str, message: str, *args: Any) -> None:
         pass
 
@@ -441,7 +467,9 @@ def s3() -> Iterator[S3Server]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=0)
-    with running(parser.parse_args().port) as server:
+    parser.add_argument("--host", default="127.0.0.1", help="another than loopback in a network namespace only")
+    options = parser.parse_args()
+    with running(options.port, host=options.host) as server:
         print(json.dumps({"endpoint": server.endpoint, **server.environment()}), flush=True)
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
 

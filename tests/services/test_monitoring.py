@@ -19,7 +19,7 @@ from pytest_django.plugin import DjangoDbBlocker
 from tests import factories
 from tests.conftest import needed
 from tests.processes import ROOT, database_url, wait_for
-from tests.quokkaq.test_alerts import RUNBOOKS, Block, blocks, read
+from tests.quokkaq.test_alerts import FOLDER, RUNBOOKS, Block, blocks, read
 from tests.quokkaq.test_dashboards import Question, annotations, asked
 from tests.services.monitoring import (
     HEARTBEAT_TOKEN,
@@ -287,7 +287,7 @@ def test_commands_of_runbooks_work(
     }
     done: dict[Block, str] = {}
     wrong = []
-    for path in RUNBOOKS:
+    for path in [*RUNBOOKS, FOLDER / "procedures/compromise.md"]:
         for block in blocks(read(path)):
             if block.kind != "run":
                 continue

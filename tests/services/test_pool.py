@@ -3,14 +3,17 @@
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse
+from typing import Any
 
 import psycopg
 import pytest
 from django.conf import settings
 from django.db import connection
 from django.test import Client
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from tests import factories
 from tests.processes import ROOT, database_url, environment, free_port, wait_for
@@ -81,6 +84,24 @@ def test_after_the_database_dropped_every_connection_the_next_request_works(web:
             [_own_backend()],
         )
     assert [get(port, "/courses/", cookie).status for _ in range(5)] == [200] * 5
+
+
+def test_a_pool_looks_for_its_server_many_times_a_second() -> None:
+    """Else it would do so after one, two, four, eight … seconds: `quokkaq.lib.database.pool` sets the library's delays."""
+    tries: list[float] = []
+
+    class Away(psycopg.Connection[Any]):
+        @classmethod
+        def connect(cls, *args: Any, **kwargs: Any) -> Any:
+            tries.append(time.monotonic())
+            raise psycopg.OperationalError("connection refused")
+
+    with (
+        ConnectionPool(connection_class=Away, min_size=1, open=True, reconnect_timeout=60) as pool,
+        pytest.raises(PoolTimeout),
+    ):
+        pool.getconn(timeout=2)
+    assert len(tries) > 5
 
 
 def _own_backend() -> int:

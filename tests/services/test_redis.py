@@ -12,6 +12,7 @@ from django.test import Client
 
 from quokkaq.lib.cache import ForgivingRedisCache
 from quokkaq.lib.health import watching
+from quokkaq.lib.sessions.cached_db import BELIEVED_SECONDS
 from tests.factories import World
 from tests.processes import free_port, wait_for
 
@@ -60,7 +61,7 @@ def test_sessions_outlive_redis(server: tuple[str, subprocess.Popen[bytes]], wor
     url, process = server
     settings.REDIS_URL = url  # type: ignore[attr-defined]
     settings.CACHES = {"default": {"BACKEND": "quokkaq.lib.cache.ForgivingRedisCache", "LOCATION": url, **OPTIONS}}  # type: ignore[attr-defined]
-    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"  # type: ignore[attr-defined]
+    settings.SESSION_ENGINE = "quokkaq.lib.sessions.cached_db"  # type: ignore[attr-defined]
     client = Client()
     client.force_login(world.user("sam"))
     assert client.get("/courses/").status_code == 200
@@ -71,3 +72,32 @@ def test_sessions_outlive_redis(server: tuple[str, subprocess.Popen[bytes]], wor
     assert client.get("/courses/").status_code == 200
     watching.forget()
     assert client.get("/api/v1/ready").json()["checks"]["cache"] == "down"
+
+
+def test_what_could_not_be_deleted_is_gone_before_anything_else_is_asked(
+    server: tuple[str, subprocess.Popen[bytes]],
+) -> None:
+    url, process = server
+    cache = ForgivingRedisCache(url, OPTIONS)
+    cache.set_many({"deleted": "old", "written": "old", "other": "old"})
+    os.kill(process.pid, signal.SIGSTOP)
+    cache.delete("deleted")
+    cache.set("written", "new")
+    os.kill(process.pid, signal.SIGCONT)
+    wait_for(lambda: cache.get("other") == "old", what="Redis")
+    redis_again = redis.Redis.from_url(url)
+    assert [redis_again.exists(cache.make_key(name)) for name in ("deleted", "written")] == [0, 0]
+
+
+def test_a_cached_session_is_believed_for_half_a_minute_only(
+    server: tuple[str, subprocess.Popen[bytes]], world: World, settings: object
+) -> None:
+    url, _ = server
+    settings.CACHES = {"default": {"BACKEND": "quokkaq.lib.cache.ForgivingRedisCache", "LOCATION": url, **OPTIONS}}  # type: ignore[attr-defined]
+    settings.SESSION_ENGINE = "quokkaq.lib.sessions.cached_db"  # type: ignore[attr-defined]
+    client = Client()
+    client.force_login(world.user("sam"))
+    assert client.get("/courses/").status_code == 200
+    found = redis.Redis.from_url(url)
+    (key,) = found.keys("*cached_db*")
+    assert 0 < found.ttl(key) <= BELIEVED_SECONDS

@@ -266,6 +266,7 @@ def test_other_keys_are_refused(s3: S3Server) -> None:
             client.list_objects_v2(Bucket=s3.bucket)
 
 
+@pytest.mark.clocked
 def test_trouble_with_the_bucket_is_one_error(s3: S3Server) -> None:
     with s3.settings(AWS_STORAGE_BUCKET_NAME="no-such-bucket"):
         with pytest.raises(StoreError):
@@ -283,6 +284,7 @@ def test_trouble_with_the_bucket_is_one_error(s3: S3Server) -> None:
         assert time.monotonic() - began < 1.5
 
 
+@pytest.mark.clocked
 def test_a_bucket_that_hangs_is_out_of_reach_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:  # takes the connection and says nothing
         endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"

@@ -3,6 +3,7 @@
 import select
 import time
 
+from django.conf import settings
 from django.db import connections
 from psycopg import Error, conninfo, pq
 
@@ -32,7 +33,8 @@ def ask(query: str, *values: str, seconds: float) -> list[Row]:
     for name in _NOT_LIBPQ:
         parameters.pop(name, None)
     ends = time.monotonic() + seconds
-    link = pq.PGconn.connect_start(conninfo.make_conninfo("", options=_OPTIONS, **parameters).encode())
+    options = "" if settings.DATABASE_BEHIND_PGBOUNCER else _OPTIONS  # it knows none
+    link = pq.PGconn.connect_start(conninfo.make_conninfo("", options=options, **parameters).encode())
     try:
         _connect(link, ends)
         link.nonblocking = 1

@@ -98,12 +98,14 @@ class StorageCheck(Check):
             raise ServiceUnavailable("unreachable")
 
 
+# Backups (`operations`) wait for one another for hours; that none was made, the alert of their age tells.
 _QUEUE = """
 SELECT (SELECT extract(epoch FROM now() - max(last_heartbeat)) FROM procrastinate_workers),
     (SELECT extract(epoch FROM now() - min(scheduled_at)) FROM procrastinate_jobs
-        WHERE status = 'todo' AND scheduled_at <= now()),
+        WHERE status = 'todo' AND scheduled_at <= now() AND queue_name <> 'operations'),
     (SELECT extract(epoch FROM now() - max(e.at)) FROM procrastinate_events e WHERE e.job_id =
-        (SELECT min(id) FROM procrastinate_jobs WHERE status = 'todo' AND scheduled_at IS NULL))
+        (SELECT min(id) FROM procrastinate_jobs
+            WHERE status = 'todo' AND scheduled_at IS NULL AND queue_name <> 'operations'))
 """
 
 

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.urls import ResolverMatch
 from django.views.decorators.http import require_safe
 
+from quokkaq.lib.health import draining
 from quokkaq.lib.health.checks import WarmCheck
 from quokkaq.lib.health.watching import Outcome, State, configured, is_ready, look
 from quokkaq.lib.version import commit
@@ -35,8 +36,11 @@ def ping(request: HttpRequest) -> JsonResponse:
 def ready(request: HttpRequest) -> JsonResponse:
     """`/api/v1/ready`: 200 when all that is needed works, else 503: `{"status": …, "checks": {name: state}}`.
 
-    `degraded` (200): something that QuokkaQ goes on without is down, or something needs a look.
+    `degraded` (200): something that QuokkaQ goes on without is down, or something needs a look. `draining` (503): this server
+    is about to stop, and still answers whatever comes.
     """
+    if draining.has_begun():
+        return JsonResponse({"status": "draining", "checks": {}}, status=503)
     return _answer(look())
 
 

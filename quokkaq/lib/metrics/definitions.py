@@ -233,6 +233,11 @@ DISK_USED = _state(
 MEMORY_USED = _state("quokkaq_memory_used_ratio", "How much memory is used of what the container, or machine, has.")
 BACKUP_AGE = _state("quokkaq_backup_age_seconds", "Since the last backup that succeeded.", kind=("database", "media"))
 BACKUP_SIZE = _state("quokkaq_backup_size_bytes", "How large that was.", kind=("database", "media"))
+BACKUP_FAILED = _state(
+    "quokkaq_backup_failed",
+    "1 when the last try to make one failed, or to bring it to the second place, else 0.",
+    kind=("database", "media"),
+)
 DRILL_AGE = _state("quokkaq_restore_drill_age_seconds", "Since the last restore drill ended.")
 DRILL_SUCCEEDED = _state("quokkaq_restore_drill_succeeded", "1 when that succeeded, else 0.")
 REPLICA_LAG = _state("quokkaq_replica_lag_seconds", "How far the slowest replica is behind; only where there is one.")

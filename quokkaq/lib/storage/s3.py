@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -74,6 +75,19 @@ def client(endpoint: str | None, region: str | None, *, connect: float, read: fl
             s3={"addressing_style": "path" if endpoint else "virtual"},
         ),
     )
+
+
+@dataclass(frozen=True)
+class Version:
+    """One of the contents that a key of a versioned bucket had, or (`is_marker`) that it was deleted."""
+
+    key: str
+    id: str
+    etag: str
+    size: int
+    written_at: datetime
+    is_current: bool
+    is_marker: bool
 
 
 class S3Store:
@@ -191,6 +205,41 @@ class S3Store:
                 for found in page.get("Contents", []):
                     if found["LastModified"] < older_than:
                         yield found["Key"]
+
+    def is_versioned(self) -> bool:
+        with _trouble(self.bucket):
+            return self.client.get_bucket_versioning(Bucket=self.bucket).get("Status") == "Enabled"
+
+    def versions(self, prefix: str = "") -> Iterator[Version]:
+        """Yield all that was ever under a prefix and isn't forgotten yet, each key's newest first."""
+        with _trouble(prefix or self.bucket):
+            for page in self.client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix):
+                found = [
+                    Version(
+                        one["Key"],
+                        one["VersionId"],
+                        one["ETag"],
+                        one["Size"],
+                        one["LastModified"],
+                        one["IsLatest"],
+                        is_marker=False,
+                    )
+                    for one in page.get("Versions", [])
+                ] + [
+                    Version(one["Key"], one["VersionId"], "", 0, one["LastModified"], one["IsLatest"], is_marker=True)
+                    for one in page.get("DeleteMarkers", [])
+                ]
+                yield from sorted(found, key=lambda one: (one.key, not one.is_current, -one.written_at.timestamp()))
+
+    def bring_back(self, version: Version) -> None:
+        """Let a key have again what it had in an earlier version, with its owner and type. What it has now stays a version."""
+        with _trouble(version.key):
+            self.client.copy_object(
+                Bucket=self.bucket,
+                Key=checked_key(version.key),
+                CopySource={"Bucket": self.bucket, "Key": version.key, "VersionId": version.id},
+                **encryption(),  # type: ignore[arg-type]
+            )
 
     def response(self, key: str, *, content_type: str, disposition: str) -> HttpResponseBase:
         with _trouble(key):
