@@ -133,7 +133,7 @@ def main() -> None:
     from django.db import connection
 
     from quokkaq.lib import tenancy
-    from quokkaq.migrating import Executor
+    from quokkaq.migrating import Executor, at_work
 
     call_command("seed_demo", stdout=io.StringIO())
     with tenancy.scope(tenancy.EVERY):
@@ -143,7 +143,7 @@ def main() -> None:
     plan = [migration for migration, _ in executor.migration_plan(graph.leaf_nodes(), clean_start=True)]
     applied = [(migration.app_label, migration.name) for migration in plan]
     steps: dict[str, dict[str, Any]] = {}
-    with tenancy.scope(tenancy.EVERY), connection.cursor() as cursor:
+    with at_work(connection, print), tenancy.scope(tenancy.EVERY), connection.cursor() as cursor:
         for migration in reversed(plan):
             key = migration.app_label, migration.name
             if key[0] not in APPS or key in FIRST:
