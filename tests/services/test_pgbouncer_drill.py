@@ -83,7 +83,7 @@ def bouncer(place: Place) -> Iterator[PgBouncer]:
 def test_the_tests_pass_through_it(place: Place, bouncer: PgBouncer) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-n0", "-q", "--reuse-db", "-m", "not drill", "-p", "no:cacheprovider", *MATRIX],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=400,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=900,
         env=environment(
             DATABASE_URL=bouncer.url("postgres"), OWNER_DATABASE_URL=bouncer.url("postgres"), DATABASE_BEHIND_PGBOUNCER="yes",
         ),
