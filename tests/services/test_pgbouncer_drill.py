@@ -106,15 +106,15 @@ def test_readers_of_two_institutions_share_three_connections_and_see_their_own(
                 place.cookies[name],
                 "/c/cs-101/",
                 "/c/cs-101/search/?q=empty",
-                holds="empty at home",
-                lacks="empty away",
+                holds="at home?",
+                lacks="away?",
             )
             load.reader(
                 place.cookies["eve"],
                 "/c/cs-101/",
                 "/c/cs-101/search/?q=empty",
-                holds="empty away",
-                lacks="empty at home",
+                holds="away?",
+                lacks="at home?",
             )
         load.writer(place.cookies["sam"], place.threads["home"], pause=0.3)
         with load.running():
