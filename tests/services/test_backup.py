@@ -628,14 +628,12 @@ def test_the_task_tries_the_copy_again_and_makes_no_second_backup(two_places: li
 
 
 def test_what_is_no_longer_kept_goes_from_both_places(two_places: list[Place], monkeypatch: pytest.MonkeyPatch) -> None:
-    file = io.BytesIO(b"PGDMP")
-    names = []
+    now = timezone.now()
+    names = [f"default-quokkaq-{now - timedelta(days=days):%Y-%m-%d-%H%M%S}.psql.bin" for days in range(1, 60)]
     for place in two_places:
-        for days in range(1, 60):
-            taken = timezone.now() - timedelta(days=days)
-            name = f"default-quokkaq-{taken:%Y-%m-%d-%H%M%S}.psql.bin"
-            names.append(name)
-            place.save(name, file)
+        for name in names:
+            place.save(name, io.BytesIO(b"PGDMP"))
+            taken = keeping.taken_at(name)
             place.save_manifest(Manifest(name=name, kind="database", taken_at=taken, size=5, sha256="x"))
     made = back_up(clean=True)
     left = two_places[0].names("database")
