@@ -21,8 +21,6 @@ from django.db import connection
 from django.test import override_settings
 from django.utils import timezone
 from moto.server import ThreadedMotoServer
-from procrastinate.contrib.django.models import ProcrastinateJob
-from pytest_django.plugin import DjangoDbBlocker
 
 from forum import actions
 from quokkaq import measuring
@@ -106,17 +104,7 @@ def public_only(keys: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def committed(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """The database without a transaction around the test, for tests that write no rows but those taken away here."""
-    with django_db_blocker.unblock():
-        yield
-        Operation.objects.all().delete()
-        ProcrastinateJob.objects.all().delete()
-        connection.close()
-
-
-@pytest.fixture
-def on_disk(tmp_path: Path, committed: None) -> Iterator[Place]:
+def on_disk(tmp_path: Path, transactional_db: None) -> Iterator[Place]:
     """Backups on the disk, readable."""
     with kept_in(tmp_path / "work", disk(tmp_path / "backups")):
         yield places()[0]
@@ -420,7 +408,7 @@ def test_a_backup_that_counts_is_never_written_over(on_disk: Place) -> None:
 
 
 @pytest.fixture
-def in_bucket(tmp_path: Path, committed: None, bucket_server: S3Server) -> Iterator[Place]:
+def in_bucket(tmp_path: Path, transactional_db: None, bucket_server: S3Server) -> Iterator[Place]:
     client = bucket_server.client()
     for one in client.list_object_versions(Bucket=bucket_server.bucket).get("Versions", []):
         client.delete_object(Bucket=bucket_server.bucket, Key=one["Key"], VersionId=one["VersionId"])
@@ -472,7 +460,7 @@ def test_a_bucket_that_goes_away_in_the_middle_gets_no_backup(
     assert len(in_bucket.names("database")) == 2
 
 
-def test_a_bucket_that_does_not_answer_is_told(tmp_path: Path, committed: None, bucket_server: S3Server) -> None:
+def test_a_bucket_that_does_not_answer_is_told(tmp_path: Path, transactional_db: None, bucket_server: S3Server) -> None:
     away = kept_in(tmp_path, bucket(bucket_server, endpoint_url="http://127.0.0.1:9"))
     with away, pytest.raises(BackupFailed, match=r"can't be reached \(EndpointConnectionError\)"):
         back_up()
@@ -555,7 +543,7 @@ def test_a_passphrase_opens_what_needs_one(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 @pytest.fixture
-def two_places(tmp_path: Path, committed: None) -> Iterator[list[Place]]:
+def two_places(tmp_path: Path, transactional_db: None) -> Iterator[list[Place]]:
     with kept_in(tmp_path / "work", disk(tmp_path / "backups"), disk(tmp_path / "second")):
         yield places()
 
@@ -628,14 +616,12 @@ def test_the_task_tries_the_copy_again_and_makes_no_second_backup(two_places: li
 
 
 def test_what_is_no_longer_kept_goes_from_both_places(two_places: list[Place], monkeypatch: pytest.MonkeyPatch) -> None:
-    file = io.BytesIO(b"PGDMP")
-    names = []
+    now = timezone.now()
+    names = [f"default-quokkaq-{now - timedelta(days=days):%Y-%m-%d-%H%M%S}.psql.bin" for days in range(1, 60)]
     for place in two_places:
-        for days in range(1, 60):
-            taken = timezone.now() - timedelta(days=days)
-            name = f"default-quokkaq-{taken:%Y-%m-%d-%H%M%S}.psql.bin"
-            names.append(name)
-            place.save(name, file)
+        for name in names:
+            place.save(name, io.BytesIO(b"PGDMP"))
+            taken = keeping.taken_at(name)
             place.save_manifest(Manifest(name=name, kind="database", taken_at=taken, size=5, sha256="x"))
     made = back_up(clean=True)
     left = two_places[0].names("database")
@@ -647,7 +633,7 @@ def test_what_is_no_longer_kept_goes_from_both_places(two_places: list[Place], m
         assert {one.name for one in place.walk()} == {name + end for name in left for end in ("", ".manifest")}
 
 
-def test_what_is_locked_stays_without_an_error(tmp_path: Path, committed: None, bucket_server: S3Server) -> None:
+def test_what_is_locked_stays_without_an_error(tmp_path: Path, transactional_db: None, bucket_server: S3Server) -> None:
     client = bucket_server.client()
     client.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
     storage_ = bucket(bucket_server, "locked", lock_mode="COMPLIANCE", lock_days=3)
@@ -702,7 +688,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize("where", ["disk", "s3"])
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_files_are_copied_once_and_come_back(
-    where: str, encrypted: bool, tmp_path: Path, committed: None, bucket_server: S3Server, keys: Path,
+    where: str, encrypted: bool, tmp_path: Path, transactional_db: None, bucket_server: S3Server, keys: Path,
     monkeypatch: pytest.MonkeyPatch, written: list[str],
 ) -> None:  # fmt: skip
     monkeypatch.setenv("GNUPGHOME", str(keys))
