@@ -1,0 +1,232 @@
+"""Make a world, run people and faults against each other in batches, and check everything after each."""
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from unittest.mock import patch
+
+os.environ["QUOKKAQ_MODE"] = "test"
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "quokkaq.settings")
+
+import django
+
+django.setup()
+
+from django.db import connection  # noqa: E402
+
+from accounts import actions as account_actions  # noqa: E402
+from accounts.models import Course, Institution, Role, User  # noqa: E402
+from ai_answers import actions as ai_actions  # noqa: E402
+from ai_answers.models import InstitutionAI, ModelPrice  # noqa: E402
+from forum.actions import mailing  # noqa: E402
+from quokkaq.lib import tenancy  # noqa: E402
+from tests import factories  # noqa: E402
+from tests.crashes import faults, invariants  # noqa: E402
+from tests.crashes.invariants import Violation  # noqa: E402
+from tests.crashes.system import MODEL, System, kept_running, lines_of, system  # noqa: E402
+from tests.crashes.workload import CS, MATH, NOOR, PEOPLE, Workload  # noqa: E402
+from tests.recovery import measured  # noqa: E402
+
+# Work that nobody would wait for, brought forward: what a task's pause before its next try, or a lease, makes wait.
+LATER = timedelta(minutes=6)
+SECONDS_TO_SETTLE = 120
+
+
+@contextmanager
+def own_database(made: System) -> Iterator[None]:
+    """Let the models of this process stand for the system's database."""
+    before = connection.settings_dict
+    connection.close()
+    place = {
+        "NAME": "quokkaq",
+        "USER": "postgres",
+        "PASSWORD": "",
+        "HOST": made.cluster.host,
+        "PORT": made.cluster.port,
+    }
+    connection.settings_dict = {**before, **place}
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict = before
+
+
+def make_world(made: System, load: Workload) -> None:
+    """Two institutions, three courses, everybody in them; a lecture to answer from, and a model with a price."""
+    with own_database(made), tenancy.scope(tenancy.EVERY):
+        home = Institution.objects.create(name="Home University", slug="home")
+        away = Institution.objects.create(name="Away College", slug="away")
+        courses = {
+            (True, CS): factories.make_course(home, CS),
+            (True, MATH): factories.make_course(home, MATH),
+            (False, CS): factories.make_course(away, CS),
+        }
+        for person in (*PEOPLE, NOOR):
+            user = factories.make_user(
+                home if person.home else away, person.name, feed_key=f"feed{person.name}{'0' * 20}"
+            )
+            for slug in person.courses:
+                role = (
+                    (Role.TA if person.name == "tim" else Role.INSTRUCTOR) if person.role == "staff" else Role.STUDENT
+                )
+                factories.enroll(user, courses[person.home, slug], role)
+        everything = 10**10
+        for institution in (home, away):
+            InstitutionAI.objects.create(
+                institution=institution, engine="openai", daily_cap_micros=everything, asks_per_hour=10_000,
+                course_daily_cap_micros=everything, user_daily_cap_micros=everything,
+            )  # fmt: skip
+            ModelPrice.objects.create(
+                institution=institution, engine="openai", model=MODEL, input_micros=invariants.PRICE_READ,
+                output_micros=invariants.PRICE_WRITTEN, valid_from="2020-01-01",
+            )  # fmt: skip
+        load.course_keys = {slug: str(course.pk) for (at_home, slug), course in courses.items() if at_home}
+    with own_database(made):
+        for (at_home, slug), course in courses.items():
+            with tenancy.scope(course.institution_id):
+                name = "ada" if at_home else "eve"
+                member = factories.World(home, away, course, course, course, {name: User.objects.get(email=f"{name}@example.edu")}).member(name)  # fmt: skip
+                factories.make_material(member)
+                # Half of them let what they write go to a model of somebody else.
+                for user in User.objects.filter(email__in=[f"{p.name}@example.edu" for p in PEOPLE[::2]]):
+                    if slug == CS:
+                        ai_actions.set_consent(by=user, is_given=True)
+    assert Course.objects is not None
+
+
+def pass_time(made: System) -> None:
+    """Do now what would be done within minutes: tries that wait, and the sweeps for what was cut off."""
+    made.ask("UPDATE procrastinate_jobs SET scheduled_at = now() WHERE status = 'todo' AND scheduled_at > now()")
+    with own_database(made), made.s3.settings():
+        institutions = tenancy.institutions()
+        for institution in institutions:
+            with tenancy.scope(institution), patch("django.utils.timezone.now", lambda: datetime.now(UTC) + LATER):
+                mailing.enqueue_due_mail()
+                mailing.enqueue_unsent_mail()
+                account_actions.sweep_uploads()
+
+
+def settle_lost(made: System) -> None:
+    """Let the lease of calls run out whose process died. No job is at work any more."""
+    with own_database(made):
+        for institution in tenancy.institutions():
+            with tenancy.scope(institution), patch("django.utils.timezone.now", lambda: datetime.now(UTC) + LATER):
+                ai_actions.settle_lost_calls()
+
+
+WAITING = (
+    "SELECT (SELECT count(*) FROM procrastinate_jobs WHERE status = 'doing'"
+    " OR (status = 'todo' AND args->>'timestamp' IS NULL)),"
+    " (SELECT count(*) FROM forum_notification WHERE mailed_at IS NULL AND mail_due_at < now() + interval '5 minutes'),"
+    " (SELECT count(*) FROM forum_mail WHERE state = 'queued'),"
+    " (SELECT count(*) FROM accounts_upload WHERE state IN ('uploaded', 'scanning'))"
+)
+
+
+def settle(made: System) -> str:
+    """Wait until nothing is left to do; return what still waits when that takes too long."""
+    for service in made.services:
+        if service.clock.exists():
+            service.jump(0)
+    deadline = time.monotonic() + SECONDS_TO_SETTLE
+    rounds, quiet = 0, 0
+    waiting: tuple[int, ...] = ()
+    while time.monotonic() < deadline:
+        with suppress(OSError, django.db.Error, Exception):
+            if rounds % 4 == 0:
+                pass_time(made)
+            waiting = tuple(made.ask(WAITING)[0])
+            quiet = quiet + 1 if not any(waiting) else 0
+            if quiet >= 2 and made.is_up():
+                settle_lost(made)
+                return ""
+        rounds += 1
+        time.sleep(0.5)
+    return "jobs, told, mails, files that wait: {}".format(", ".join(map(str, waiting)))
+
+
+def report(seed: int, load: Workload, done: list[faults.Fault], violations: list[Violation], made: System) -> None:
+    """Say what was wrong, after which faults, and what the people concerned were told."""
+    print(f"\nFAILED. Again: python -m tests.crashes --seed {seed} --faults {len(done)}\nFaults until then:")
+    print("\n".join(f"  {fault}" for fault in done[-60:]))
+    for violation in violations[:60]:
+        print(f"\n{violation}")
+        for token in violation.tokens:
+            for act in load.ledger:
+                if token in (act.target, *act.what.split()):
+                    print(f"  {act}")
+    for service in made.services:
+        errors = [line for line in lines_of(service.log, last=2000) if '"ERROR"' in line or "Traceback" in line]
+        print(f"\n{service.name}: started {service.starts} times; {len(errors)} errors in its log")
+        for line in errors[-4:]:
+            print(f"  {line[:1500]}")
+
+
+def run(seed: int, count: int, batch: int, kinds: frozenset[str] = frozenset()) -> int:
+    """Return how many promises were broken."""
+    began = time.monotonic()
+    plan = [fault for fault in faults.schedule(seed, count) if not kinds or fault.kind in kinds]
+    with system() as made:
+        load = Workload(made.port, seed)
+        make_world(made, load)
+        with kept_running(made):
+            saboteur = faults.Saboteur(made)
+            for kind, why in saboteur.left_out.items():
+                print(f"left out: {kind} ({why})")
+            load.start()
+            violations: list[Violation] = []
+            for first in range(0, len(plan), batch):
+                load.going.set()
+                time.sleep(2)
+                saboteur.run(plan[first : first + batch])
+                time.sleep(2)
+                load.pause()
+                stuck = settle(made)
+                if stuck:
+                    violations.append(Violation("settles", stuck))
+                violations += invariants.check(made, load)
+                outcomes = Counter(act.outcome for act in load.ledger)
+                print(
+                    f"{time.monotonic() - began:.0f} s: {len(saboteur.done)} faults, {len(load.ledger)} acts {dict(outcomes)}, "
+                    f"{len(violations)} violations, {len(made.mail.taken)} mails ({invariants.repeated_mails(made)} again), "
+                    f"{len(made.model.seen)} model calls",
+                    flush=True,
+                )  # fmt: skip
+                if violations:
+                    report(seed, load, saboteur.done, violations, made)
+                    break
+            load.end()
+            print("faults by kind:", dict(Counter(fault.kind for fault in saboteur.done)))
+            measured(
+                "crash_faults", faults=len(saboteur.done), acts=len(load.ledger), violations=len(violations), seed=seed,
+                acknowledged=outcomes["acknowledged"], unknown=outcomes["unknown"], refused=outcomes["refused"],
+                mails=len(made.mail.taken), mails_repeated=invariants.repeated_mails(made),
+                run_seconds=time.monotonic() - began,
+            )  # fmt: skip
+            if violations and os.environ.get("KEEP_LOGS"):
+                os.system(f"cp -r {made.home}/*.log {os.environ['KEEP_LOGS']}")  # noqa: S605 (by hand)
+    return len(violations)
+
+
+def main() -> int:
+    """Run from the command line; 1 when a promise was broken."""
+    parser = argparse.ArgumentParser(description="Break things under load, then check every promise.")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--faults", type=int, default=100)
+    parser.add_argument("--batch", type=int, default=50, help="faults between two checks")
+    parser.add_argument("--kinds", default="", help="only these, separated by commas")
+    given = parser.parse_args()
+    kinds = frozenset(given.kinds.split(",")) - {""}
+    if unknown := kinds - faults.WEIGHTS.keys():
+        parser.error(f"unknown kinds: {', '.join(sorted(unknown))}. There are: {', '.join(faults.WEIGHTS)}")
+    return 1 if run(given.seed, given.faults, given.batch, kinds) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
