@@ -16,7 +16,7 @@ HTTP_500 = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnecti
 HTTP_503 = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 SMTP_421 = b"421 Busy\r\n"
 JUMPS = (3600, -3600, 86400, -86400)
-MEAN_GAP_SECONDS = 0.9
+MEAN_GAP_SECONDS = 1.2
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Fault:
 
 # How often each kind comes, beside the others.
 WEIGHTS = {
-    "web_worker_kill": 14, "web_kill": 3, "task_worker_kill": 10, "database_kill": 5, "database_freeze": 5,
+    "web_worker_kill": 9, "web_kill": 2, "task_worker_kill": 8, "database_kill": 5, "database_freeze": 5,
     "redis_kill": 6, "redis_freeze": 6, "s3_error": 7, "s3_hang": 4, "s3_cut": 4, "scanner_freeze": 4, "scanner_kill": 3,
     "model_error": 4, "model_hang": 3, "model_cut": 4, "mail_refused": 4, "mail_busy": 3, "mail_cut": 4,
     "disk_full_database": 3, "disk_full_temporary": 4, "clock_jump": 8,

@@ -29,6 +29,8 @@ class Violation:
         return f"{self.promise}: {self.what}"
 
 
+# Who looks at the pages: students beside authors, one who hides, staff here and elsewhere.
+LOOKERS = ("ada", "olga", "wanda", "eve")
 Found = Iterable[Violation]
 
 
@@ -313,7 +315,7 @@ def nothing_private(system: System, load: Workload) -> Found:
     """On no page and in no mail does anybody find a private word, or the name of somebody who hides."""
     texts = {text.token: text for text in load.texts}
     deleted = {row.token for row in stored(system) if row.deleted or row.hidden}
-    for person in (NOOR, *PEOPLE):
+    for person in (NOOR, *(one for one in PEOPLE if one.name in LOOKERS)):
         for page in _pages(system, load, person):
             try:
                 status, said = load.browsers[person.name].get(page)
@@ -343,7 +345,7 @@ def _pages(system: System, load: Workload, person: Person) -> Iterable[str]:
         "/c/cs-101/similar/?title=Privately+When+is+a+default+parameter+value+evaluated",
     )
     yield from ("/c/cs-101/queue/", "/c/cs-101/flags/", "/c/cs-101/activity/", "/c/cs-101/ai/", "/c/cs-101/insights/")
-    if person in (NOOR, PEOPLE[-1]) or person.name in ("ada", "olga"):
+    if person.name in ("noor", "eve", "ada"):
         feed = system.ask("SELECT feed_key FROM accounts_user WHERE email = %s", person.email)[0][0]
         if feed:
             yield f"/feeds/{feed}/cs-101/"

@@ -15,6 +15,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
+
 from tests.clusters import Cluster, folder, variables
 from tests.crashes.taps import Tap, tap
 from tests.processes import ROOT, end, free_port, wait_for
@@ -213,7 +215,7 @@ def system() -> Iterator[System]:
         }
         environ = {
             **kept, **variables(cluster), **s3.environment(), **variables_of_scanner, "QUOKKAQ_MODE": "demo",
-            "SECRET_KEY": "only-this-drill-knows-this-key-and-nobody-else-ever-will-1234567890", "PORT": str(port),
+            "SECRET_KEY": settings.SECRET_KEY, "PORT": str(port),
             "AWS_S3_ENDPOINT_URL": f"http://127.0.0.1:{taps['s3'].port}", "REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",
             "EMAIL_URL": f"smtp://127.0.0.1:{taps['mail'].port}", "BASE_URL": f"http://127.0.0.1:{port}",
             "DEFAULT_FROM_EMAIL": "noreply@quokkaq.example", "MAIL_BURST_SECONDS": "1",

@@ -18,6 +18,8 @@ from tests.factories import PASSWORD
 
 Outcome = Literal["acknowledged", "refused", "unknown"]
 SECONDS_TO_WAIT = 10
+# Where who isn't signed in is sent; a form they sent is shown below the fields of signing in instead.
+SIGN_IN, ASKS_TO_SIGN_IN = "/sign-in/", b'name="password"'
 TOKEN = re.compile(r"zq[0-9a-f]{10}")
 # Asked in the course's lecture, so that answers are published.
 QUESTION = "When is a default parameter value evaluated?"
@@ -164,16 +166,17 @@ class Browser:
     def post(self, path: str, fields: Mapping[str, str], file: tuple[str, bytes] | None = None) -> tuple[int, str]:
         data = {**fields, "csrfmiddlewaretoken": self.cookies.get("csrftoken", "")}
         if file is None:
-            status, location, _ = self.request("POST", path, urlencode(data).encode())
-            return status, location
+            status, location, said = self.request("POST", path, urlencode(data).encode())
+            return status, SIGN_IN if status == 403 and ASKS_TO_SIGN_IN in said else location
         edge = uuid.uuid4().hex
         body = io.BytesIO()
         for name, value in data.items():
             body.write(f'--{edge}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode())
         body.write(f'--{edge}\r\nContent-Disposition: form-data; name="files"; filename="{file[0]}"\r\n'.encode())
         body.write(b"Content-Type: text/plain\r\n\r\n" + file[1] + f"\r\n--{edge}--\r\n".encode())
-        status, location, _ = self.request("POST", path, body.getvalue(), f"multipart/form-data; boundary={edge}")
-        return status, location
+        kind = f"multipart/form-data; boundary={edge}"
+        status, location, said = self.request("POST", path, body.getvalue(), kind)
+        return status, SIGN_IN if status == 403 and ASKS_TO_SIGN_IN in said else location
 
     def sign_in(self) -> None:
         for _ in range(20):
@@ -209,9 +212,11 @@ class Workload:
 
     # Running
 
-    def start(self, threads: int = 4) -> None:
+    def sign_in(self) -> None:
         for browser in self.browsers.values():
             browser.sign_in()
+
+    def start(self, threads: int = 6) -> None:
         for number in range(threads):
             people = PEOPLE[number::threads]
             thread = threading.Thread(target=self._run, args=[people, Random(f"{self.seed}:{number}")], daemon=True)
@@ -287,7 +292,8 @@ class Workload:
                 act.tries.append(type(error).__name__)
                 continue
             act.tries.append(str(status))
-            if status in (302, 303) and location.startswith("/sign-in"):
+            if location.startswith(SIGN_IN) or (status in (302, 303) and not location.startswith("/c/")):
+                act.tries.append(location)
                 with self._lock:
                     self.signed_out.append(act)
                 break
@@ -597,7 +603,7 @@ class Workload:
             _status, location, _ = self.browsers[person.name].request("GET", page)
         except (OSError, HTTPException):
             return
-        if location.startswith("/sign-in"):
+        if location.startswith(SIGN_IN):
             act = self._line("look", person, page)
             with self._lock:
                 self.signed_out.append(act)
