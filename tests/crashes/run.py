@@ -186,8 +186,10 @@ def report(seed: int, load: Workload, done: list[faults.Fault], violations: list
             print(f"  {line[:700]}")
 
 
-def run(seed: int, count: int, batch: int, kinds: frozenset[str] = frozenset()) -> int:
-    """Return how many promises were broken."""
+def run(
+    seed: int, count: int, *, batch: int, seconds: float = float("inf"), kinds: frozenset[str] = frozenset()
+) -> int:  # fmt: skip
+    """Return how many promises were broken. After so many seconds no further batch begins."""
     began = time.monotonic()
     plan = [fault for fault in faults.schedule(seed, count) if not kinds or fault.kind in kinds]
     with system() as made:
@@ -202,6 +204,9 @@ def run(seed: int, count: int, batch: int, kinds: frozenset[str] = frozenset()) 
             load.start()
             violations: list[Violation] = []
             for first in range(0, len(plan), batch):
+                if first and time.monotonic() - began > seconds:
+                    print(f"{len(plan) - first} faults are left undone: {seconds:.0f} s are over")
+                    break
                 load.going.set()
                 time.sleep(SECONDS_BEFORE if first else SECONDS_TO_WARM_UP)
                 saboteur.run(plan[first : first + batch])
@@ -240,12 +245,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--faults", type=int, default=100)
     parser.add_argument("--batch", type=int, default=50, help="faults between two checks")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no batch after so long")
     parser.add_argument("--kinds", default="", help="only these, separated by commas")
     given = parser.parse_args()
     kinds = frozenset(given.kinds.split(",")) - {""}
     if unknown := kinds - faults.WEIGHTS.keys():
         parser.error(f"unknown kinds: {', '.join(sorted(unknown))}. There are: {', '.join(faults.WEIGHTS)}")
-    return 1 if run(given.seed, given.faults, given.batch, kinds) else 0
+    return 1 if run(given.seed, given.faults, batch=given.batch, seconds=given.seconds, kinds=kinds) else 0
 
 
 if __name__ == "__main__":
