@@ -2,12 +2,14 @@
 
 import argparse
 import os
+import shutil
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from unittest.mock import patch
 
 os.environ["QUOKKAQ_MODE"] = "test"
@@ -23,14 +25,14 @@ from django.contrib.sessions.models import Session  # noqa: E402
 from django.db import connection  # noqa: E402
 
 from accounts import actions as account_actions  # noqa: E402
-from accounts.models import Course, Institution, Role, User  # noqa: E402
+from accounts.models import Institution, Role, User  # noqa: E402
 from accounts.signing_in import SECOND_FACTOR  # noqa: E402
 from ai_answers import actions as ai_actions  # noqa: E402
 from ai_answers.models import InstitutionAI, ModelPrice  # noqa: E402
 from forum.actions import mailing  # noqa: E402
 from quokkaq.lib import tenancy  # noqa: E402
 from tests import factories  # noqa: E402
-from tests.crashes import faults, invariants  # noqa: E402
+from tests.crashes import damage, faults, invariants  # noqa: E402
 from tests.crashes.invariants import Violation  # noqa: E402
 from tests.crashes.system import MODEL, System, kept_running, lines_of, system  # noqa: E402
 from tests.crashes.workload import CS, MATH, NOOR, PEOPLE, Workload  # noqa: E402
@@ -103,7 +105,6 @@ def make_world(made: System, load: Workload) -> None:
                 for user in User.objects.filter(email__in=[f"{p.name}@example.edu" for p in PEOPLE[::2]]):
                     if slug == CS:
                         ai_actions.set_consent(by=user, is_given=True)
-    assert Course.objects is not None
 
 
 def prove_second_factor(made: System, load: Workload) -> None:
@@ -187,12 +188,21 @@ def report(seed: int, load: Workload, done: list[faults.Fault], violations: list
 
 
 def run(
-    seed: int, count: int, *, batch: int, seconds: float = float("inf"), kinds: frozenset[str] = frozenset()
+    seed: int, count: int, *, batch: int, seconds: float = float("inf"), kinds: frozenset[str] = frozenset(),
+    proves: bool = False, template: Path | None = None, logs: Path | None = None,
 ) -> int:  # fmt: skip
-    """Return how many promises were broken. After so many seconds no further batch begins."""
+    """Return how many promises were broken, and how much damage wasn't found.
+
+    Args:
+        seconds: no further batch begins after so long.
+        kinds: do faults of these only; empty: of all.
+        proves: do damage on purpose at the end, to see that it is found.
+        template: where the migrated cluster is kept for the next run, which then begins at once.
+        logs: where logs are put when something was wrong.
+    """
     began = time.monotonic()
     plan = [fault for fault in faults.schedule(seed, count) if not kinds or fault.kind in kinds]
-    with system() as made:
+    with system(template) as made:
         load = Workload(made.port, seed)
         make_world(made, load)
         with kept_running(made):
@@ -234,9 +244,11 @@ def run(
                 mails=len(made.mail.taken), mails_repeated=invariants.repeated_mails(made),
                 run_seconds=time.monotonic() - began,
             )  # fmt: skip
-            if violations and os.environ.get("KEEP_LOGS"):
-                os.system(f"cp -r {made.home}/*.log {os.environ['KEEP_LOGS']}")  # noqa: S605 (by hand)
-    return len(violations)
+            missed = damage.prove(made, load) if proves and not violations else []
+            if logs is not None and violations:
+                for log in made.home.glob("*.log"):
+                    shutil.copy(log, logs)
+    return len(violations) + len(missed)
 
 
 def main() -> int:
@@ -247,11 +259,18 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=50, help="faults between two checks")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no batch after so long")
     parser.add_argument("--kinds", default="", help="only these, separated by commas")
+    parser.add_argument("--prove", action="store_true", help="do damage on purpose at the end: each must be found")
+    parser.add_argument("--template", type=Path, help="a folder to be: the migrated cluster, for the next run")
+    parser.add_argument("--logs", type=Path, help="a folder for logs, when something was wrong")
     given = parser.parse_args()
     kinds = frozenset(given.kinds.split(",")) - {""}
     if unknown := kinds - faults.WEIGHTS.keys():
         parser.error(f"unknown kinds: {', '.join(sorted(unknown))}. There are: {', '.join(faults.WEIGHTS)}")
-    return 1 if run(given.seed, given.faults, batch=given.batch, seconds=given.seconds, kinds=kinds) else 0
+    broken = run(
+        given.seed, given.faults, batch=given.batch, seconds=given.seconds, kinds=kinds, proves=given.prove,
+        template=given.template, logs=given.logs,
+    )  # fmt: skip
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":

@@ -167,8 +167,11 @@ def _mount(place: Path, size: str) -> bool:
 
 
 @contextmanager
-def system() -> Iterator[System]:
-    """Run everything until the block ends; what was started is ended by its process, what was mounted unmounted."""
+def system(template: Path | None = None) -> Iterator[System]:
+    """Prepare everything until the block ends; what was started is ended by its process, what was mounted unmounted.
+
+    `template` is where a migrated cluster is, or will be kept for the next time.
+    """
     with ExitStack() as stack:
         home = stack.enter_context(folder())
         disk, temporary = home / "disk", home / "tmp"
@@ -178,17 +181,17 @@ def system() -> Iterator[System]:
         for place in (disk, temporary):
             place.chmod(0o1777)
         cluster = Cluster(disk)
-        template = Path(os.environ.get("CRASHES_TEMPLATE", "/nowhere"))
-        if template.is_dir():
+        made_before = template is not None and template.is_dir()
+        if made_before:
             subprocess.run(["cp", "-a", str(template), str(cluster.data)], check=True)
         else:
             cluster.init(max_wal_size="128MB", log_min_messages="warning", deadlock_timeout="500ms")
             cluster.set(wal_keep_size="0")
         cluster.start()
+        if not made_before:
+            cluster.ask("CREATE DATABASE quokkaq")
         stack.callback(cluster.stop, "immediate")
         stack.callback(cluster.thaw)
-        if not template.is_dir():
-            cluster.ask("CREATE DATABASE quokkaq")
         s3 = stack.enter_context(running())
         model = stack.enter_context(serve("openai", Script(obeys=answer_from_lecture, pause=0.02, usage=(120, 30))))
         mail = stack.enter_context(MailServer())
@@ -222,13 +225,13 @@ def system() -> Iterator[System]:
             "OPENAI_BASE_URL": f"http://127.0.0.1:{taps['model'].port}/v1", "OPENAI_MODEL": MODEL,
             "EGRESS_ALLOWED_HOSTS": f"127.0.0.1:{taps['model'].port}", "EGRESS_ALLOW_HTTP": "yes",
             "RATE_READS_PER_MINUTE": "0", "RATE_WRITES_PER_MINUTE": "0", "RATE_BACKGROUND_PER_MINUTE": "0",
-            "RATE_UPLOADS_PER_MINUTE": "0", "TASK_STALLED_AFTER_SECONDS": "3", "LOG_LEVEL": "WARNING",
+            "RATE_UPLOADS_PER_MINUTE": "0", "TASK_STALLED_AFTER_SECONDS": "6", "LOG_LEVEL": "WARNING",
             "TMPDIR": str(temporary), "MEDIA_ROOT": str(temporary / "media"), "OMP_NUM_THREADS": "1",
         }  # fmt: skip
-        if not template.is_dir():
+        if not made_before:
             migrate = [sys.executable, "manage.py", "migrate", "-v", "0"]
             subprocess.run(migrate, cwd=ROOT, env=environ, check=True, timeout=600)
-            if template.parent.is_dir():
+            if template is not None:
                 cluster.stop()
                 subprocess.run(["cp", "-a", str(cluster.data), str(template)], check=True)
                 cluster.start()

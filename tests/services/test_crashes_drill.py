@@ -26,7 +26,7 @@ def test_nothing_is_lost_doubled_or_shown_whatever_dies() -> None:
     command = [sys.executable, "-m", "tests.crashes", "--seed", str(SEED), "--faults", str(FAULTS), "--batch", "20"]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("COV_", "COVERAGE", "PYTEST"))}
     process = subprocess.Popen(
-        [*command, "--seconds", str(SECONDS)], cwd=ROOT, env=kept, text=True, stdout=subprocess.PIPE,
+        [*command, "--seconds", str(SECONDS), "--prove"], cwd=ROOT, env=kept, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:

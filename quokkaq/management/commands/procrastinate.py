@@ -1,15 +1,19 @@
-"""`manage.py procrastinate …`: procrastinate's own command, whose worker shows its metrics at a port."""
+"""`manage.py procrastinate …`: procrastinate's own command, whose worker shows its metrics and insists on ending jobs."""
 
 from typing import Any
 
 from django.conf import settings
+from procrastinate.contrib.django import app
 from procrastinate.contrib.django.management.commands.procrastinate import Command as ProcrastinateCommand
 
+from quokkaq.lib.job_endings import PatientJobManager
 from quokkaq.lib.metrics.page import serve_worker
 
 
 class Command(ProcrastinateCommand):
     def handle(self, *args: Any, **options: Any) -> None:
-        if options.get("command") == "worker" and settings.WORKER_METRICS_PORT:
-            serve_worker(settings.WORKER_METRICS_HOST, settings.WORKER_METRICS_PORT)
+        if options.get("command") == "worker":
+            app.job_manager = PatientJobManager(app.connector)
+            if settings.WORKER_METRICS_PORT:
+                serve_worker(settings.WORKER_METRICS_HOST, settings.WORKER_METRICS_PORT)
         super().handle(*args, **options)
