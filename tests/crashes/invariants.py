@@ -10,7 +10,7 @@ from typing import Any
 
 from quokkaq.counters import COUNTERS
 from tests.crashes.system import MODEL, System
-from tests.crashes.workload import NOOR, PEOPLE, TOKEN, Person, Text, Workload
+from tests.crashes.workload import NOOR, PEOPLE, QUESTION, TOKEN, Person, Text, Workload
 
 # Micros per million tokens: a call of 120 tokens read and 30 written costs what is said below.
 PRICE_READ, PRICE_WRITTEN = 1_000_000, 2_000_000
@@ -31,6 +31,7 @@ class Violation:
 
 # Who looks at the pages: students beside authors, one who hides, staff here and elsewhere.
 LOOKERS = ("ada", "olga", "wanda", "eve")
+SIMILAR, ASKED_ALREADY = "/c/cs-101/similar/", f"Privately: {QUESTION}"
 Found = Iterable[Violation]
 
 
@@ -319,7 +320,8 @@ def nothing_private(system: System, load: Workload) -> Found:
     for person in (NOOR, *(one for one in PEOPLE if one.name in LOOKERS)):
         for page in _pages(system, load, person):
             try:
-                status, said = load.browsers[person.name].get(page)
+                browser = load.browsers[person.name]
+                status, said = browser.similar(page, ASKED_ALREADY) if page == SIMILAR else browser.get(page)
             except OSError as error:
                 yield Violation("pages", f"{page} of {person.name}: {type(error).__name__}")
                 continue
@@ -341,10 +343,7 @@ def _pages(system: System, load: Workload, person: Person) -> Iterable[str]:
         "/c/cs-101/search/?q=Privately",
         "/c/cs-101/search/?q=evaluated",
     )
-    yield from (
-        "/c/cs-101/search/suggest/?q=Privately",
-        "/c/cs-101/similar/?title=Privately+When+is+a+default+parameter+value+evaluated",
-    )
+    yield from ("/c/cs-101/search/suggest/?q=Privately", SIMILAR)
     yield from ("/c/cs-101/queue/", "/c/cs-101/flags/", "/c/cs-101/activity/", "/c/cs-101/ai/", "/c/cs-101/insights/")
     if person.name in ("noor", "eve", "ada"):
         feed = system.ask("SELECT feed_key FROM accounts_user WHERE email = %s", person.email)[0][0]

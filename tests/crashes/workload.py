@@ -178,6 +178,12 @@ class Browser:
         status, location, said = self.request("POST", path, body.getvalue(), kind)
         return status, SIGN_IN if status == 403 and ASKS_TO_SIGN_IN in said else location
 
+    def similar(self, path: str, title: str) -> tuple[int, str]:
+        """Type a title, and return what is shown beside it as asked before."""
+        data = {"title": title, "csrfmiddlewaretoken": self.cookies.get("csrftoken", "")}
+        status, _, said = self.request("POST", path, urlencode(data).encode())
+        return status, said.decode(errors="replace")
+
     def sign_in(self) -> None:
         for _ in range(20):
             try:
