@@ -72,10 +72,12 @@ def _mail_twice(system: System, load: Workload) -> None:
 
 
 def _open_what_is_private(system: System, load: Workload) -> None:
+    _first(text for text in load.texts if text.kind == "thread" and text.visibility == "staff" and text.who.home)
     system.ask("UPDATE forum_thread SET visibility = 'course'")
 
 
 def _name_who_hides(system: System, load: Workload) -> None:
+    _first(text for text in load.texts if text.kind in ("thread", "reply") and text.who.hides != "named")
     for table in ("forum_thread", "forum_post"):
         system.ask(f"UPDATE {table} SET anonymity = 'named', pseudonym_id = NULL WHERE anonymity <> 'named'")
 

@@ -325,7 +325,7 @@ def nothing_private(system: System, load: Workload) -> Found:
             except OSError as error:
                 yield Violation("pages", f"{page} of {person.name}: {type(error).__name__}")
                 continue
-            if status >= 500:
+            if status >= 500 or (page == "/inbox/" and status != 200):
                 yield Violation("pages", f"{page} of {person.name} answers {status}")
             yield from _leaks(person, f"{page} of {person.name}", said, texts, deleted)
     for to, message, said in mails(system):

@@ -73,8 +73,9 @@ def waiting_for_lock() -> bool:
 def test_a_job_that_ends_while_the_disk_is_full_is_over_once_there_is_room() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
-            "CREATE FUNCTION drill_full_disk() RETURNS trigger LANGUAGE plpgsql AS"
+            "CREATE OR REPLACE FUNCTION drill_full_disk() RETURNS trigger LANGUAGE plpgsql AS"
             " $$BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END$$;"
+            " DROP TRIGGER IF EXISTS full_disk ON procrastinate_jobs;"
             " CREATE TRIGGER full_disk BEFORE UPDATE ON procrastinate_jobs FOR EACH ROW"
             " WHEN (OLD.status = 'doing' AND OLD.queue_name = 'telling') EXECUTE FUNCTION drill_full_disk()"
         )
@@ -82,13 +83,13 @@ def test_a_job_that_ends_while_the_disk_is_full_is_over_once_there_is_room() -> 
             world = factories.make_world()
             thread = factories.make_thread(world.member("sam"), "A question")
             factories.make_post(world.member("noor"), thread)
-            with running_worker(TASK_STALLED_AFTER_SECONDS="30"):
+            with running_worker(TASK_STALLED_AFTER_SECONDS="600"):
                 told = Notification.objects.filter(user=world.user("sam"))
-                wait_for(told.exists, seconds=60, what="the job's work to be done")
+                wait_for(told.exists, seconds=120, what="the job's work to be done")
                 time.sleep(1)
                 cursor.execute("DROP TRIGGER full_disk ON procrastinate_jobs")
-                # Well before anybody would take the worker for dead.
-                wait_for(lambda: status_of("telling") == {"succeeded"}, seconds=10, what="the job to be over")
+                # Long before anybody would take the worker for dead.
+                wait_for(lambda: status_of("telling") == {"succeeded"}, seconds=60, what="the job to be over")
         finally:
             cursor.execute("DROP TRIGGER IF EXISTS full_disk ON procrastinate_jobs; DROP FUNCTION drill_full_disk()")
     assert told.count() == 1
