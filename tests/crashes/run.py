@@ -230,7 +230,7 @@ def run(
                 print(
                     f"{time.monotonic() - began:.0f} s: {len(saboteur.done)} faults, {len(load.ledger)} acts {dict(outcomes)}, "
                     f"{len(violations)} violations, {len(made.mail.taken)} mails ({invariants.repeated_mails(made)} again), "
-                    f"{len(made.model.seen)} model calls",
+                    f"{len(made.model.seen)} model calls, {invariants.failed_answers(made)} answers given up",
                     flush=True,
                 )  # fmt: skip
                 if violations:
@@ -242,6 +242,7 @@ def run(
                 "crash_faults", faults=len(saboteur.done), acts=len(load.ledger), violations=len(violations), seed=seed,
                 acknowledged=outcomes["acknowledged"], unknown=outcomes["unknown"], refused=outcomes["refused"],
                 mails=len(made.mail.taken), mails_repeated=invariants.repeated_mails(made),
+                answers_given_up=invariants.failed_answers(made),
                 run_seconds=time.monotonic() - began,
             )  # fmt: skip
             missed = damage.prove(made, load) if proves and not violations else []
