@@ -300,13 +300,13 @@ def told_once(system: System, load: Workload) -> Found:
             yield Violation("mails", f"{message} counts as sent, and the mail server never took it")
 
 
-def failed_answers(system: System) -> int:
-    """Return how many answers and replies were given up, visibly."""
-    return int(
+def failed_answers(system: System) -> dict[str, int]:
+    """Return how many answers and replies were given up, visibly, by the kind of error."""
+    return dict(
         system.ask(
-            "SELECT (SELECT count(*) FROM ai_answers_answer WHERE status = 'failed')"
-            " + (SELECT count(*) FROM ai_answers_message WHERE state = 'failed')"
-        )[0][0]
+            "SELECT error_code, count(*) FROM (SELECT error_code FROM ai_answers_answer WHERE status = 'failed'"
+            " UNION ALL SELECT error_code FROM ai_answers_message WHERE state = 'failed') given_up GROUP BY 1"
+        )
     )
 
 

@@ -12,8 +12,8 @@ from tests.processes import ROOT
 
 pytestmark = pytest.mark.drill
 SEED, FAULTS = 8, 60
-# No batch begins after so long; the longest batch, with what it takes to settle, fits into the rest.
-SECONDS, SECONDS_AT_MOST = 120, 290
+# No batch begins after so long: in all it takes four to five minutes on two idle cores. The second is for what hangs.
+SECONDS, SECONDS_AT_MOST = 140, 420
 
 
 def test_a_seed_makes_the_same_faults_again_and_the_first_of_more() -> None:
