@@ -1,12 +1,14 @@
 """Kill the task worker again and again: every question still gets exactly one answer."""
 
+import time
 import uuid
 
 import pytest
 from django.db import connection
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from ai_answers.models import Answer, AnswerStatus, Citation
-from forum.models import Thread
+from forum.models import Notification, Thread
 from tests import factories
 from tests.processes import running_worker, wait_for, worker
 
@@ -64,3 +66,34 @@ def waiting_for_lock() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_locks WHERE relation = 'ai_answers_citation'::regclass AND NOT granted")
         return bool(cursor.fetchone()[0])
+
+
+@pytest.mark.drill
+@pytest.mark.django_db(transaction=True)
+def test_a_job_that_ends_while_the_disk_is_full_is_over_once_there_is_room() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE OR REPLACE FUNCTION drill_full_disk() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END$$;"
+            " DROP TRIGGER IF EXISTS full_disk ON procrastinate_jobs;"
+            " CREATE TRIGGER full_disk BEFORE UPDATE ON procrastinate_jobs FOR EACH ROW"
+            " WHEN (OLD.status = 'doing' AND OLD.queue_name = 'telling') EXECUTE FUNCTION drill_full_disk()"
+        )
+        try:
+            world = factories.make_world()
+            thread = factories.make_thread(world.member("sam"), "A question")
+            factories.make_post(world.member("noor"), thread)
+            with running_worker(TASK_STALLED_AFTER_SECONDS="600"):
+                told = Notification.objects.filter(user=world.user("sam"))
+                wait_for(told.exists, seconds=120, what="the job's work to be done")
+                time.sleep(1)
+                cursor.execute("DROP TRIGGER full_disk ON procrastinate_jobs")
+                # Long before anybody would take the worker for dead.
+                wait_for(lambda: status_of("telling") == {"succeeded"}, seconds=60, what="the job to be over")
+        finally:
+            cursor.execute("DROP TRIGGER IF EXISTS full_disk ON procrastinate_jobs; DROP FUNCTION drill_full_disk()")
+    assert told.count() == 1
+
+
+def status_of(queue: str) -> set[str]:
+    return set(ProcrastinateJob.objects.filter(queue_name=queue).values_list("status", flat=True))

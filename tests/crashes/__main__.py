@@ -1,0 +1,3 @@
+from tests.crashes.run import main
+
+raise SystemExit(main())
