@@ -5,7 +5,7 @@ shortly, since whatever comes after us has to wait behind us; then again after a
 was done are one transaction, so that a killed run is taken up where it stood.
 """
 
-import socket
+import platform
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -149,7 +149,7 @@ def _wait_for_turn(cursor: Any, say: Say) -> None:
                 " AND l.objsubid = 1 AND l.objid = (hashtext('quokkaq.migrate')::bigint & 4294967295)::oid"
             )
             found = cursor.fetchone()
-            who = f": {_process(found[0], found[2])}, from {found[1] or socket.gethostname()}" if found else ""
+            who = f": {_process(found[0], found[2])}, from {found[1] or platform.node()}" if found else ""
             say(f"Another migrate is at work on this database{who}. Waiting for it to end.")
         time.sleep(0.5)
 

@@ -153,10 +153,7 @@ def bucket(s3: "S3Server", monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server
         monkeypatch.setenv(name, value)
     with s3.settings():
         yield s3
-    client = s3.client()
-    listed = client.list_object_versions(Bucket=s3.bucket)
-    for found in (*listed.get("Versions", []), *listed.get("DeleteMarkers", [])):
-        client.delete_object(Bucket=s3.bucket, Key=found["Key"], VersionId=found["VersionId"])
+    s3.empty()
 
 
 def needed(*programs: str) -> str:

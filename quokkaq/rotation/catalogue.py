@@ -17,9 +17,11 @@ class Secret:
     made_here: bool
 
 
+# Ways to one database, whose accounts they share; the primary's come first.
+DATABASE = ("DATABASE_URL", "OWNER_DATABASE_URL", "DATABASE_REPLICA_URL", "TASKS_DATABASE_URL")
 SECRETS = (
     Secret(
-        "database", ("DATABASE_URL", "OWNER_DATABASE_URL"), "everything people wrote, and who they are",
+        "database", DATABASE, "everything people wrote, and who they are",
         "503 from here until web and worker are started again; backups that run now fail",
         made_here=True,
     ),
@@ -52,6 +54,19 @@ SECRETS = (
     Secret("embedding", ("EMBEDDING_API_KEY",), "calls to the embedding service", "nothing", made_here=False),
     Secret("traces", ("OTEL_EXPORTER_OTLP_HEADERS",), "sending traces in our name", "nothing", made_here=False),
     Secret("errors", ("SENTRY_DSN",), "sending reports of errors in our name", "nothing", made_here=False),
+    Secret(
+        "second_place", ("BACKUP_SECOND_SECRET_ACCESS_KEY",), "the second copies of backups, which are encrypted",
+        "nothing; BACKUP_SECOND_ACCESS_KEY_ID changes with it", made_here=False,
+    ),
+    Secret(
+        "backup_key", ("BACKUP_GPG_PASSPHRASE",), "the private key of backups, for whoever has that, too",
+        "nothing; set it with `gpg --change-passphrase` first, and make a new pair of keys for the backups to come",
+        made_here=False,
+    ),
+    Secret(
+        "drill_database", ("RESTORE_DRILL_DATABASE_URL",), "the server on which backups are tried out", "nothing",
+        made_here=False,
+    ),
 )  # fmt: skip
 BY_KEY = {secret.key: secret for secret in SECRETS}
 BY_VARIABLE = {name: secret for secret in SECRETS for name in secret.variables}

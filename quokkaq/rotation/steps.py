@@ -9,6 +9,7 @@ session or link meanwhile. Each step may be run again.
 import secrets
 import shlex
 import subprocess  # nosec B404
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -21,12 +22,13 @@ from psycopg import sql
 from accounts import actions
 from quokkaq.lib.database.owner import as_owner
 from quokkaq.rotation import providers
-from quokkaq.rotation.catalogue import BY_KEY, BY_VARIABLE, SECRETS, Secret
+from quokkaq.rotation.catalogue import BY_KEY, BY_VARIABLE, DATABASE, SECRETS, Secret
 from quokkaq.rotation.providers import NotTaken, Untried
 from quokkaq.rotation.vault import CREDENTIALS, Journal, NoPlace, Vault, key_pair, password_of
 
 Say = Callable[[str], object]
-_DATABASE = ("DATABASE_URL", "OWNER_DATABASE_URL")
+# A copy learns a new password from its primary, a moment later.
+_LEARNS_SECONDS = 10.0
 
 
 def here(vault: Vault) -> list[Secret]:
@@ -107,7 +109,7 @@ class Rotation:
                     continue
                 if not self.vault.staged(name):
                     self.vault.stage(name, self._new(name, old, passwords))
-                if name in _DATABASE:
+                if name in DATABASE:
                     passwords[_role(old)] = password_of(self.vault.staged(name))
                 staged[name] = None
         if self.has("s3") and CREDENTIALS not in self.journal.given:
@@ -128,8 +130,8 @@ class Rotation:
             return "\n".join(dict.fromkeys([secrets.token_urlsafe(64), *former]))
         if name == CREDENTIALS:
             return providers.new_key_pair(old, since=datetime.fromisoformat(self.journal.begun))
-        if name in _DATABASE:
-            # One account in both URLs has one password.
+        if name in DATABASE:
+            # One account has one password in all URLs.
             return providers.with_password(old, passwords.get(_role(old)) or secrets.token_urlsafe(32))
         if name == "REDIS_URL":
             return providers.with_password(old, secrets.token_urlsafe(32))
@@ -139,7 +141,8 @@ class Rotation:
         """Set the passwords of the database's accounts, and end every connection made with the old ones."""
         if not self.has("database"):
             return
-        wanted = {_role(url): url for name in _DATABASE if (url := self.vault.staged(name))}
+        urls = [url for name in DATABASE if (url := self.vault.staged(name))]
+        wanted = {_role(url): url for url in reversed(urls)}
         if wanted:
             with psycopg.connect(self._owner_url(), autocommit=True, connect_timeout=5) as owner:
                 for role, url in wanted.items():
@@ -147,13 +150,16 @@ class Rotation:
         for role, url in wanted.items():
             end_connections(url)
             self.say(f"The account {role} of the database has a new password, and its connections have ended.")
-        for name in _DATABASE:
+        for url in urls:
+            if _server(url) != _server(wanted[_role(url)]) and not end_soon(url):
+                self.say(f"{_server(url)} can't be reached: connections to it, if there are any, go on.")
+        for name in DATABASE:
             self.vault.publish(name)
 
     def publish(self) -> None:
         """Put the other new secrets into their places."""
         for name in self.journal.changed:
-            if name not in (*_DATABASE, "REDIS_URL"):
+            if name not in (*DATABASE, "REDIS_URL"):
                 self.vault.publish(name)
 
     def redis(self) -> None:
@@ -202,7 +208,7 @@ class Rotation:
 
     def _owner_url(self) -> str:
         """Return a URL of the owner with the password that is in force, which a crash may have left staged."""
-        name = _DATABASE[1] if self.vault.read(_DATABASE[1]) else _DATABASE[0]
+        name = DATABASE[1] if self.vault.read(DATABASE[1]) else DATABASE[0]
         return next(
             (url for url in (self.vault.read(name), self.vault.staged(name)) if url and takes(url)),
             self.vault.read(name),
@@ -211,7 +217,7 @@ class Rotation:
     def _adopt(self) -> None:
         """Have this process work with what the files say now."""
         adopt_keys(self.vault)
-        if self.vault.read(_DATABASE[0]):
+        if self.vault.read(DATABASE[0]):
             settings.DATABASE_OWNER["PASSWORD"] = password_of(self._owner_url())
 
     def _empty_redis(self) -> None:
@@ -261,6 +267,10 @@ def _role(url: str) -> str:
     return urlsplit(url).username or ""
 
 
+def _server(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
 def takes(url: str) -> bool:
     """Tell whether the database lets one in by a URL."""
     try:
@@ -283,6 +293,20 @@ def end_connections(url: str) -> None:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = current_user AND pid <> pg_backend_pid()"
         )
+
+
+def end_soon(url: str) -> bool:
+    """End an account's connections to a copy of the database once that knows the new password; tell whether it was done."""
+    deadline = time.monotonic() + _LEARNS_SECONDS
+    while True:
+        try:
+            end_connections(url)
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.5)
+        else:
+            return True
 
 
 def chosen(vault: Vault, only: list[str], given: Mapping[str, str]) -> list[str]:

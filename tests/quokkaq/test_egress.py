@@ -372,6 +372,8 @@ OWN_WAYS = {
     "quokkaq/lib/egress.py": "is the way out",
     "quokkaq/lib/scanner.py": "clamd, at an address of the settings, over TCP or a socket",
     "quokkaq/lib/storage/s3.py": "boto3, at an endpoint of the settings",
+    "quokkaq/backups/storages.py": "boto3, at an endpoint of the settings",
+    "quokkaq/rotation/providers.py": "Redis and IAM, at addresses of the settings; types and errors of httpx, its client is one of ours",
     "quokkaq/lib/ratelimit.py": "Redis, at an address of the settings",
     "quokkaq/lib/cache.py": "Redis, at an address of the settings",
     "quokkaq/lib/health/checks.py": "Redis, at an address of the settings",

@@ -84,7 +84,9 @@ def test_who_comes_second_waits_for_the_turn(
 
         def sleep(seconds: float) -> None:
             slept.append(seconds)
-            waiting = other.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchone()
+            waiting = other.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            ).fetchone()
             assert waiting == (0,)
             other.execute("SELECT pg_advisory_unlock_all()")
 

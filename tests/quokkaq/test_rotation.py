@@ -11,6 +11,7 @@ import uuid
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from allauth.mfa.models import Authenticator
@@ -28,7 +29,17 @@ from quokkaq.lib import sealing, tenancy
 from quokkaq.management.commands.rotate_secrets import Command
 from quokkaq.rotation import providers, steps
 from quokkaq.rotation.catalogue import BY_VARIABLE, SECRETS
-from quokkaq.rotation.vault import CREDENTIALS, Journal, NoPlace, Vault, alone, credentials, key_pair, write
+from quokkaq.rotation.vault import (
+    CREDENTIALS,
+    Journal,
+    NoPlace,
+    Vault,
+    alone,
+    credentials,
+    key_pair,
+    password_of,
+    write,
+)
 from tests import factories
 from tests.factories import World
 from tests.quokkaq.test_alerts import blocks
@@ -286,6 +297,34 @@ def test_who_restarts_by_hand_is_told_and_finishes(tokens: Path) -> None:
     assert (tokens / "metrics_token").read_text() == token, "what was replaced is replaced once"
     assert "Done in" in rotate("--finish")
     assert os.listdir(tokens) == ["metrics_token"]
+
+
+def test_an_account_has_one_new_password_in_every_url_and_ends_on_each_server(
+    tokens: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls = {
+        "DATABASE_URL": "postgres://web:old@primary:5432/q", "OWNER_DATABASE_URL": "postgres://owner:old@primary:5432/q",
+        "DATABASE_REPLICA_URL": "postgres://web:old@copy:5432/q", "TASKS_DATABASE_URL": "postgres://web:old@primary:5432/q",
+    }  # fmt: skip
+    for name, url in urls.items():
+        (tokens / name.lower()).write_text(url)
+        monkeypatch.setenv(f"{name}_FILE", str(tokens / name.lower()))
+    ended: list[str] = []
+    said: list[str] = []
+    monkeypatch.setattr(steps, "takes", lambda url: True)
+    monkeypatch.setattr("quokkaq.rotation.steps.psycopg.connect", MagicMock())
+    monkeypatch.setattr(steps, "set_password", MagicMock())
+    monkeypatch.setattr(steps, "end_connections", ended.append)
+    vault = Vault(None, os.environ)
+    rotation = steps.Rotation(vault, Journal.begin(tokens, ["database"], []), said.append, given={})
+    rotation.stage()
+    rotation.database()
+    now = {name: vault.read(name) for name in urls}
+    web, owner = password_of(now["DATABASE_URL"]), password_of(now["OWNER_DATABASE_URL"])
+    assert len({web, owner, "old"}) == 3
+    assert {password_of(now[name]) for name in urls if name != "OWNER_DATABASE_URL"} == {web}
+    assert [call.args[1:] for call in steps.set_password.mock_calls] == [("web", web), ("owner", owner)]  # type: ignore[attr-defined]
+    assert sorted(url.rpartition("@")[2] for url in ended) == ["copy:5432/q", "primary:5432/q", "primary:5432/q"]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -406,6 +406,13 @@ class S3Server:
             config=Config(signature_version="s3v4", s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
         )
 
+    def empty(self) -> None:
+        """Delete everything in the bucket, in every version."""
+        client = self.client()
+        listed = client.list_object_versions(Bucket=self.bucket)
+        for found in (*listed.get("Versions", []), *listed.get("DeleteMarkers", [])):
+            client.delete_object(Bucket=self.bucket, Key=found["Key"], VersionId=found["VersionId"])
+
     def stored(self, prefix: str = "") -> list[str]:
         """Return the keys of what lies in the bucket."""
         found = self.client().list_objects_v2(Bucket=self.bucket, Prefix=prefix)

@@ -59,6 +59,8 @@ from tests.services.backups import (
 from tests.services.s3_server import Gate, Refused, S3Server
 from tests.tasks import run_tasks
 
+# Programs of the server and gpg run in nearly all of them.
+pytestmark = pytest.mark.drill
 MAIN = "main"
 
 
@@ -81,9 +83,16 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def bucket_server() -> Iterator[S3Server]:
+def one_bucket_server() -> Iterator[S3Server]:
     with s3_server.running(bucket="backups") as server:
         yield server
+
+
+@pytest.fixture
+def bucket_server(one_bucket_server: S3Server) -> S3Server:
+    """An S3 endpoint with an empty bucket `backups`."""
+    one_bucket_server.empty()
+    return one_bucket_server
 
 
 @pytest.fixture(scope="module")
@@ -409,9 +418,6 @@ def test_a_backup_that_counts_is_never_written_over(on_disk: Place) -> None:
 
 @pytest.fixture
 def in_bucket(tmp_path: Path, transactional_db: None, bucket_server: S3Server) -> Iterator[Place]:
-    client = bucket_server.client()
-    for one in client.list_object_versions(Bucket=bucket_server.bucket).get("Versions", []):
-        client.delete_object(Bucket=bucket_server.bucket, Key=one["Key"], VersionId=one["VersionId"])
     with kept_in(tmp_path / "work", bucket(bucket_server)):
         yield places()[0]
 
@@ -607,7 +613,7 @@ def test_the_task_tries_the_copy_again_and_makes_no_second_backup(two_places: li
     tasks.back_up_database()
     assert len(two_places[0].names("database")) == 1
     (tmp_path / "second").unlink()
-    assert run_tasks(even_later=True) == ["quokkaq.copy_backups"]
+    assert run_tasks("quokkaq.copy_backups", even_later=True) == ["quokkaq.copy_backups"]
     assert two_places[1].names("database") == two_places[0].names("database")
     assert Operation.objects.get().failed_at is None
 
