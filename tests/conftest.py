@@ -3,11 +3,13 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.signals import user_logged_in
 from django.core.cache import cache
 from django.core.files.storage import default_storage
@@ -80,6 +82,17 @@ def kept(
             cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         yield folder
         transaction.set_rollback(True)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings: None) -> Iterator[None]:
+    """Through PgBouncer nobody migrates: the test database was before (`test_pgbouncer_drill.py`)."""
+    with (
+        mock.patch("quokkaq.management.commands.migrate.Command.handle", return_value=None)
+        if settings.DATABASE_BEHIND_PGBOUNCER
+        else nullcontext()
+    ):
+        yield
 
 
 @pytest.fixture(scope="session")

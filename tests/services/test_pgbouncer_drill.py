@@ -81,6 +81,14 @@ def bouncer(place: Place) -> Iterator[PgBouncer]:
 
 
 def test_the_tests_pass_through_it(place: Place, bouncer: PgBouncer) -> None:
+    # Migrations need the server itself.
+    place.cluster.ask("DROP DATABASE IF EXISTS test_quokkaq WITH (FORCE)")
+    place.cluster.ask("CREATE DATABASE test_quokkaq")
+    direct = place.cluster.url("test_quokkaq")
+    subprocess.run(
+        [sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=ROOT, check=True, timeout=300,
+        env=environment(DATABASE_URL=direct, OWNER_DATABASE_URL=direct),
+    )  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-n0", "-q", "--reuse-db", "-m", "not drill", "-p", "no:cacheprovider", *MATRIX],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=900,
@@ -88,8 +96,9 @@ def test_the_tests_pass_through_it(place: Place, bouncer: PgBouncer) -> None:
             DATABASE_URL=bouncer.url("postgres"), OWNER_DATABASE_URL=bouncer.url("postgres"), DATABASE_BEHIND_PGBOUNCER="yes",
         ),
     )  # fmt: skip
-    last = done.stdout.strip().splitlines()[-1]
+    place.cluster.ask("DROP DATABASE test_quokkaq WITH (FORCE)")
     assert done.returncode == 0, done.stdout[-4000:]
+    last = done.stdout.strip().splitlines()[-1]
     measured("connections", note="tests run through PgBouncer in transaction mode", said=last)
 
 

@@ -15,6 +15,13 @@ from tests.processes import running_worker, wait_for, worker
 KILLS = 20
 
 
+@pytest.fixture(autouse=True)
+def empty_queue(transactional_db: None) -> None:
+    """Jobs that other tests enqueued don't go with their rows."""
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE procrastinate_jobs, procrastinate_workers CASCADE")
+
+
 def jobs(status: str) -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM procrastinate_jobs WHERE status = %s AND queue_name = 'answers'", [status])
