@@ -388,6 +388,7 @@ def test_no_page_has_a_barrier(stage: World, visit: Visit, look: str) -> None:
     assert found == []
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize("look", ["light", "dark"])
 def test_what_shows_while_somebody_types_has_no_barrier(stage: World, visit: Visit, look: str) -> None:
     title = "When is a default parameter value evaluated?"

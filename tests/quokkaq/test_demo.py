@@ -26,6 +26,9 @@ from quokkaq.management.commands import run_demo
 from tests import factories
 from tests.processes import ROOT, free_port, wait_for
 
+# In one process: it is seeded once for all of them.
+pytestmark = pytest.mark.xdist_group("demo")
+
 
 @pytest.fixture(scope="module")
 def demo(django_db_setup: None, django_db_blocker: object) -> object:

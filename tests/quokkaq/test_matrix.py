@@ -318,7 +318,6 @@ def wrongly_read(client: Client, persona: str, state: str, places: Places) -> li
     return wrong
 
 
-@pytest.mark.drill
 def test_in_every_state_the_thread_is_read_by_whom_it_is_for(marked: World, places: Places) -> None:
     world, wrong = marked, list[str]()
     clients = {persona: client_of(world, persona) for persona in PERSONAS}

@@ -178,12 +178,14 @@ def hammered(kind: str, **changes: str) -> int:
     return sum(int(process.communicate("go\n", timeout=60)[0]) for process in running)
 
 
+@pytest.mark.drill
 @pytest.mark.django_db(transaction=True)
 def test_no_race_lets_one_more_through() -> None:
     assert hammered("durable", REDIS_URL="") == 25
     assert hammered("passing", REDIS_URL="") == 25
 
 
+@pytest.mark.drill
 @pytest.mark.django_db(transaction=True)
 def test_no_race_lets_one_more_through_with_redis(server: Server) -> None:
     assert hammered("passing", REDIS_URL=server.url) == 25
