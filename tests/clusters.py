@@ -30,7 +30,7 @@ def programs(flavour: Flavour = "embedded") -> Path:
     return found[-1].parent
 
 
-def _account() -> str:
+def account() -> str:
     """Return who runs servers when we are root, which they refuse; else nobody in particular."""
     if os.geteuid() != 0:
         return ""
@@ -43,8 +43,8 @@ def folder() -> Iterator[Path]:
     """A short-named folder that the servers' account may use, gone afterwards."""
     made = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="quokkaq-drill-"))
     made.chmod(0o755)
-    if _account():
-        shutil.chown(made, _account())
+    if account():
+        shutil.chown(made, account())
     try:
         yield made
     finally:
@@ -76,8 +76,8 @@ class Cluster:
     ) -> subprocess.CompletedProcess[str]:
         """Run one of the server's programs as its account, in its namespace; its output is `stdout`."""
         command = [str(self.bin / program), *arguments]
-        if _account():
-            command = ["setpriv", f"--reuid={_account()}", f"--regid={_account()}", "--clear-groups", *command]
+        if account():
+            command = ["setpriv", f"--reuid={account()}", f"--regid={account()}", "--clear-groups", *command]
         if self.namespace:
             command = ["ip", "netns", "exec", self.namespace, *command]
         # To a file: a server that outlives pg_ctl would keep a pipe open for ever.

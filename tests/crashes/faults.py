@@ -140,16 +140,16 @@ class Saboteur:
 
     @staticmethod
     def _down(fault: Fault, kill: Callable[[], None], service: object) -> None:
-        service.held = True  # type: ignore[attr-defined]
+        service.held = True  # type: ignore[attr-defined]  # set at run time, or typed as its base
         kill()
         time.sleep(fault.seconds)
-        service.held = False  # type: ignore[attr-defined]
+        service.held = False  # type: ignore[attr-defined]  # set at run time, or typed as its base
 
     @staticmethod
     def _freeze(fault: Fault, service: object) -> None:
-        service.send(signal.SIGSTOP)  # type: ignore[attr-defined]
+        service.send(signal.SIGSTOP)  # type: ignore[attr-defined]  # set at run time, or typed as its base
         time.sleep(fault.seconds)
-        service.send(signal.SIGCONT)  # type: ignore[attr-defined]
+        service.send(signal.SIGCONT)  # type: ignore[attr-defined]  # set at run time, or typed as its base
 
     # What others serve
 

@@ -19,24 +19,24 @@ import django
 
 django.setup()
 
-from django.conf import settings  # noqa: E402
-from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
-from django.contrib.sessions.models import Session  # noqa: E402
-from django.db import connection  # noqa: E402
+from django.conf import settings  # noqa: E402 (Django first)
+from django.contrib.sessions.backends.db import SessionStore  # noqa: E402 (Django first)
+from django.contrib.sessions.models import Session  # noqa: E402 (Django first)
+from django.db import connection  # noqa: E402 (Django first)
 
-from accounts import actions as account_actions  # noqa: E402
-from accounts.models import Institution, Role, User  # noqa: E402
-from accounts.signing_in import SECOND_FACTOR  # noqa: E402
-from ai_answers import actions as ai_actions  # noqa: E402
-from ai_answers.models import InstitutionAI, ModelPrice  # noqa: E402
-from forum.actions import mailing  # noqa: E402
-from quokkaq.lib import tenancy  # noqa: E402
-from tests import factories  # noqa: E402
-from tests.crashes import damage, faults, invariants  # noqa: E402
-from tests.crashes.invariants import Violation  # noqa: E402
-from tests.crashes.system import MODEL, System, kept_running, lines_of, system  # noqa: E402
-from tests.crashes.workload import CS, MATH, NOOR, PEOPLE, Workload  # noqa: E402
-from tests.recovery import measured  # noqa: E402
+from accounts import actions as account_actions  # noqa: E402 (Django first)
+from accounts.models import Institution, Role, User  # noqa: E402 (Django first)
+from accounts.signing_in import SECOND_FACTOR  # noqa: E402 (Django first)
+from ai_answers import actions as ai_actions  # noqa: E402 (Django first)
+from ai_answers.models import InstitutionAI, ModelPrice  # noqa: E402 (Django first)
+from forum.actions import mailing  # noqa: E402 (Django first)
+from quokkaq.lib import tenancy  # noqa: E402 (Django first)
+from tests import factories  # noqa: E402 (Django first)
+from tests.crashes import damage, faults, invariants  # noqa: E402 (Django first)
+from tests.crashes.invariants import Violation  # noqa: E402 (Django first)
+from tests.crashes.system import MODEL, System, kept_running, lines_of, system  # noqa: E402 (Django first)
+from tests.crashes.workload import CS, MATH, NOOR, PEOPLE, Workload  # noqa: E402 (Django first)
+from tests.recovery import measured  # noqa: E402 (Django first)
 
 # Work that nobody would wait for, brought forward: what a task's pause before its next try, or a lease, makes wait.
 LATER = timedelta(minutes=6)

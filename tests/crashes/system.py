@@ -207,7 +207,7 @@ def system(template: Path | None = None) -> Iterator[System]:
             (home / "av").mkdir()
             started = stack.enter_context(clamd(home / "av"))
             variables_of_scanner = {"CLAMD_URL": started.url, "SCAN_UPLOADS": "yes"}
-            scanner = Service("scanner", list(started.process.args), dict(os.environ), home / "clamd.log")  # type: ignore[arg-type]
+            scanner = Service("scanner", list(started.process.args), dict(os.environ), home / "clamd.log")  # type: ignore[arg-type]  # given as the process was started
             started.process.kill()
             started.process.wait()
             (home / "av" / "socket").unlink(missing_ok=True)

@@ -34,7 +34,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self.server.seen.append((self.path, dict(self.headers)))  # type: ignore[attr-defined]
+        self.server.seen.append((self.path, dict(self.headers)))  # type: ignore[attr-defined]  # set at run time, or typed as its base
         with suppress(OSError):
             getattr(self, f"play_{self.path.strip('/').split('?')[0]}")()
 
@@ -78,11 +78,11 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def serving(context: ssl.SSLContext | None = None) -> Iterator[ThreadingHTTPServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.seen = []  # type: ignore[attr-defined]
+    server.seen = []  # type: ignore[attr-defined]  # set at run time, or typed as its base
     server.daemon_threads = True
     if context is not None:
         server.socket = context.wrap_socket(server.socket, server_side=True)
-        server.handle_error = lambda *args: None  # type: ignore[method-assign]
+        server.handle_error = lambda *args: None  # type: ignore[method-assign]  # quiet on purpose
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
@@ -129,7 +129,7 @@ def by_requests(url: str, **options: Any) -> tuple[int, bytes]:
 
 @pytest.fixture(params=[by_httpx, by_requests])
 def get(request: pytest.FixtureRequest) -> Get:
-    return request.param  # type: ignore[no-any-return]
+    return request.param  # type: ignore[no-any-return]  # pytest’s own type
 
 
 def url_of(server: ThreadingHTTPServer, path: str = "well", host: str = "127.0.0.1", scheme: str = "http") -> str:
@@ -142,7 +142,7 @@ def url_of(server: ThreadingHTTPServer, path: str = "well", host: str = "127.0.0
 @pytest.mark.parametrize(
     "address",
     [
-        "127.0.0.1", "127.9.9.9", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254", "0.0.0.0",  # noqa: S104
+        "127.0.0.1", "127.9.9.9", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254", "0.0.0.0",  # noqa: S104 (an address to be refused)
 
         "0.1.2.3", "100.64.0.1", "192.0.0.1", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1",
         "239.255.255.255", "240.0.0.1", "255.255.255.255", "192.88.99.1", "::", "::1", "fe80::1", "fe80::1%2", "fc00::1",
@@ -179,7 +179,7 @@ def test_no_spelling_of_an_inner_address_gets_through(
         patch.setitem(egress.PORTS, "http", (server.server_address[1],))
         with pytest.raises(FAILURES):
             get(url_of(server, host=host))
-    assert server.seen == []  # type: ignore[attr-defined]
+    assert server.seen == []  # type: ignore[attr-defined]  # set at run time, or typed as its base
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_the_next_address_is_tried_where_one_is_dead(get: Get, server: Threading
 
 def test_redirects_are_not_followed(get: Get, server: ThreadingHTTPServer) -> None:
     assert get(url_of(server, "redirect"), base_url=url_of(server))[0] == 302
-    assert len(server.seen) == 1  # type: ignore[attr-defined]
+    assert len(server.seen) == 1  # type: ignore[attr-defined]  # set at run time, or typed as its base
 
 
 def test_a_response_has_an_end(get: Get, server: ThreadingHTTPServer) -> None:
@@ -278,7 +278,7 @@ def test_a_response_has_an_end(get: Get, server: ThreadingHTTPServer) -> None:
 def test_compressed_bombs_stay_packed(get: Get, server: ThreadingHTTPServer) -> None:
     with pytest.raises(FAILURES):
         get(url_of(server, "bomb"), base_url=url_of(server))
-    assert server.seen[0][1]["Accept-Encoding"] == "identity"  # type: ignore[attr-defined]
+    assert server.seen[0][1]["Accept-Encoding"] == "identity"  # type: ignore[attr-defined]  # set at run time, or typed as its base
 
 
 @pytest.mark.parametrize("path", ["slow_body", "slow_headers"])
@@ -316,7 +316,7 @@ def test_nothing_of_ours_goes_along(
     with egress.client(base_url=url) as client, egress.requests_session(base_url=url) as session:
         for _ in range(2):
             assert client.get(url).text == session.get(url).text == "fine"
-    for _, headers in server.seen:  # type: ignore[attr-defined]
+    for _, headers in server.seen:  # type: ignore[attr-defined]  # set at run time, or typed as its base
         assert not {"Cookie", "Authorization", "Proxy-Authorization"} & set(headers)
 
 
@@ -362,7 +362,7 @@ def test_the_certificate_is_checked_for_the_name(get: Get, tmp_path: Path) -> No
         for wrong, context in ((other, trusts), (url, None)):  # another name; a certificate nobody vouches for
             with pytest.raises(FAILURES):
                 get(wrong, base_url=wrong, resolver=here, verify=context)
-        assert len(server.seen) == 1  # type: ignore[attr-defined]
+        assert len(server.seen) == 1  # type: ignore[attr-defined]  # set at run time, or typed as its base
 
 
 # Nobody goes another way

@@ -778,7 +778,7 @@ def test_the_page_shows_what_is_so(db: None) -> None:
 
 def test_state_is_read_once_in_a_while(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
-    source = state.Source("test", lambda: read.append(1) or [], 10, 0)  # type: ignore[func-returns-value]
+    source = state.Source("test", lambda: read.append(1) or [], 10, 0)  # type: ignore[func-returns-value]  # it is for what it does
     for _ in range(3):
         done = source.begin()
         if done is not None:

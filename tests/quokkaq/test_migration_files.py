@@ -27,7 +27,7 @@ def test_each_app_has_one_line_of_migrations() -> None:
 
 def test_what_every_migration_does_can_be_taken_back() -> None:
     for key, migration in ours().items():
-        for operation in _all(migration.operations):  # type: ignore[attr-defined]
+        for operation in _all(migration.operations):  # type: ignore[attr-defined]  # set at run time, or typed as its base
             assert operation.reversible, f"{key}: {operation.describe()}"
 
 
@@ -44,5 +44,5 @@ def test_no_migration_stands_on_one_that_comes_after_it() -> None:
     """An app knows only apps below it: going back over one takes none of the lower ones along that it doesn't have to."""
     order = ["accounts", "forum", "ai_answers", "quokkaq"]
     for (app, name), migration in ours().items():
-        above = {label for label, _ in migration.dependencies if label in order[order.index(app) + 1 :]}  # type: ignore[attr-defined]
+        above = {label for label, _ in migration.dependencies if label in order[order.index(app) + 1 :]}  # type: ignore[attr-defined]  # set at run time, or typed as its base
         assert not above, (app, name)

@@ -201,7 +201,7 @@ def in_worker(transactional_db: None) -> Iterator[Any]:
     """A worker that runs what waits and ends."""
 
     def run() -> None:
-        with app.replace_connector(app.connector.get_worker_connector()):  # type: ignore[attr-defined]
+        with app.replace_connector(app.connector.get_worker_connector()):  # type: ignore[attr-defined]  # set at run time, or typed as its base
             app.run_worker(wait=False, install_signal_handlers=False, listen_notify=False)
 
     yield run

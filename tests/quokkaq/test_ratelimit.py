@@ -54,7 +54,7 @@ class Server:
 @pytest.fixture
 def server(redis_server: str, tmp_path: Path, settings: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     server = Server(redis_server, tmp_path)
-    settings.REDIS_URL = server.url  # type: ignore[attr-defined]
+    settings.REDIS_URL = server.url  # type: ignore[attr-defined]  # set at run time, or typed as its base
     monkeypatch.setattr(ratelimit, "breaker", ratelimit._Breaker())
     yield server
     server.kill()

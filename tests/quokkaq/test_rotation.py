@@ -323,7 +323,7 @@ def test_an_account_has_one_new_password_in_every_url_and_ends_on_each_server(
     web, owner = password_of(now["DATABASE_URL"]), password_of(now["OWNER_DATABASE_URL"])
     assert len({web, owner, "old"}) == 3
     assert {password_of(now[name]) for name in urls if name != "OWNER_DATABASE_URL"} == {web}
-    assert [call.args[1:] for call in steps.set_password.mock_calls] == [("web", web), ("owner", owner)]  # type: ignore[attr-defined]
+    assert [call.args[1:] for call in steps.set_password.mock_calls] == [("web", web), ("owner", owner)]  # type: ignore[attr-defined]  # set at run time, or typed as its base
     assert sorted(url.rpartition("@")[2] for url in ended) == ["copy:5432/q", "primary:5432/q", "primary:5432/q"]
 
 

@@ -127,7 +127,7 @@ def test_an_error_is_told_by_its_kind(world: World, receiver: Receiver, settings
 def test_a_stream_lasts_until_its_last_piece(world: World, receiver: Receiver, settings: Any) -> None:
     settings.ROOT_URLCONF = __name__
     response = Client().get("/streamed/")
-    assert b"".join(response.streaming_content) == b"12"  # type: ignore[attr-defined]
+    assert b"".join(response.streaming_content) == b"12"  # type: ignore[attr-defined]  # set at run time, or typed as its base
     request = root(receiver)
     assert request.ended_ns - request.started_ns >= 20_000_000
     assert [span.parent for span in receiver.named("SELECT") if "pg_sleep" in span.text] == [request.id] * 2

@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from tests.clusters import Cluster, Flavour, _account, folder
+from tests.clusters import Cluster, Flavour, account, folder
 from tests.processes import ROOT, end, free_port, wait_for
 
 SCRIPTS = ROOT / "ops/failover"
@@ -87,7 +87,7 @@ class Pair:
 
     def command(self, *arguments: str, namespace: str | None = None) -> list[str]:
         """The command as the servers' account, in a namespace."""
-        user, inside = _account(), self.watcher if namespace is None else namespace
+        user, inside = account(), self.watcher if namespace is None else namespace
         prefix = ["ip", "netns", "exec", inside] if inside else []
         if user:
             prefix += ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]

@@ -105,7 +105,7 @@ class Platform:
         known = {jwk["kid"]: jwk for jwk in self.tool_keys()["keys"]}
         public = RSAAlgorithm.from_jwk(json.dumps(known[kid]))
         claims: dict[str, Any] = jwt.decode(
-            token, public, algorithms=["RS256"], audience=audience, issuer=issuer,  # type: ignore[arg-type]
+            token, public, algorithms=["RS256"], audience=audience, issuer=issuer,  # type: ignore[arg-type]  # given as the process was started
             options={"require": ["exp", "iat", "aud", "iss"]},
         )  # fmt: skip
         return claims

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 from werkzeug.serving import make_server
 
-from tests.clusters import Cluster, _account
+from tests.clusters import Cluster, account
 from tests.processes import ROOT
 from tests.services.s3_server import ACCESS_KEY, REGION, SECRET_KEY, Gate, QuietHandler
 
@@ -35,10 +35,10 @@ class Host:
         self.socket = home / "s"
         for made in (self.metrics, self.socket):
             made.mkdir()
-            if _account():
-                shutil.chown(made, _account())
+            if account():
+                shutil.chown(made, account())
         values = {
-            "STANZA": "quokkaq", "PG_ACCOUNT": _account() or os.environ["USER"], "PG_BIN": self.server.bin,
+            "STANZA": "quokkaq", "PG_ACCOUNT": account() or os.environ["USER"], "PG_BIN": self.server.bin,
             "PG_DATA": self.server.data, "PG_SOCKET": self.socket, "PG_PORT": self.server.port,
             "PG_OPTIONS": f"'-c listen_addresses=127.0.0.1 -c unix_socket_directories={self.socket}'",
             "SPOOL": home / "spool", "LOGS": home / "logs", "METRICS": self.metrics,

@@ -1,7 +1,6 @@
 """PgBouncer in transaction mode, as ops/pgbouncer has it, before a real cluster: the same tests, and nobody sees others' rows."""
 
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 
 from tests import clusters
 from tests.clusters import Cluster
+from tests.conftest import needed
 from tests.processes import ROOT, end, environment, free_port, wait_for
 from tests.recovery import measured
 from tests.serving import Browser, Load, Place, rows, web
@@ -34,9 +34,7 @@ POOL = 3
 class PgBouncer:
     def __init__(self, cluster: Cluster, home: Path) -> None:
         self.port, self.home = free_port(), home
-        program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
-        if not Path(program).exists():
-            pytest.skip("pgbouncer is not installed: run `make services` as root")
+        program = needed("pgbouncer", "/usr/sbin/pgbouncer")
         (home / "users.txt").write_text('"postgres" ""\n"quokkaq_web" ""\n')
         text = (ROOT / "ops" / "pgbouncer" / "pgbouncer.ini").read_text()
         for name, value in {
@@ -51,9 +49,9 @@ class PgBouncer:
         )
         (home / "pgbouncer.ini").write_text(text)
         command = [program, "-q", str(home / "pgbouncer.ini")]
-        if clusters._account():
-            account = clusters._account()
-            command = ["setpriv", f"--reuid={account}", f"--regid={account}", "--clear-groups", *command]
+        if clusters.account():
+            user = clusters.account()
+            command = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *command]
         self.process = subprocess.Popen(command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for(self._answers, what="PgBouncer")
 

@@ -60,8 +60,8 @@ def test_the_cache_works_and_forgives(server: tuple[str, subprocess.Popen[bytes]
 def test_sessions_outlive_redis(server: tuple[str, subprocess.Popen[bytes]], world: World, settings: object) -> None:
     url, process = server
     settings.REDIS_URL = url  # type: ignore[attr-defined]
-    settings.CACHES = {"default": {"BACKEND": "quokkaq.lib.cache.ForgivingRedisCache", "LOCATION": url, **OPTIONS}}  # type: ignore[attr-defined]
-    settings.SESSION_ENGINE = "quokkaq.lib.sessions.cached_db"  # type: ignore[attr-defined]
+    settings.CACHES = {"default": {"BACKEND": "quokkaq.lib.cache.ForgivingRedisCache", "LOCATION": url, **OPTIONS}}  # type: ignore[attr-defined]  # set at run time, or typed as its base
+    settings.SESSION_ENGINE = "quokkaq.lib.sessions.cached_db"  # type: ignore[attr-defined]  # set at run time, or typed as its base
     client = Client()
     client.force_login(world.user("sam"))
     assert client.get("/courses/").status_code == 200
@@ -93,8 +93,8 @@ def test_a_cached_session_is_believed_for_half_a_minute_only(
     server: tuple[str, subprocess.Popen[bytes]], world: World, settings: object
 ) -> None:
     url, _ = server
-    settings.CACHES = {"default": {"BACKEND": "quokkaq.lib.cache.ForgivingRedisCache", "LOCATION": url, **OPTIONS}}  # type: ignore[attr-defined]
-    settings.SESSION_ENGINE = "quokkaq.lib.sessions.cached_db"  # type: ignore[attr-defined]
+    settings.CACHES = {"default": {"BACKEND": "quokkaq.lib.cache.ForgivingRedisCache", "LOCATION": url, **OPTIONS}}  # type: ignore[attr-defined]  # set at run time, or typed as its base
+    settings.SESSION_ENGINE = "quokkaq.lib.sessions.cached_db"  # type: ignore[attr-defined]  # set at run time, or typed as its base
     client = Client()
     client.force_login(world.user("sam"))
     assert client.get("/courses/").status_code == 200

@@ -293,7 +293,7 @@ def files_lie(request: pytest.FixtureRequest, where: dict[str, str]) -> dict[str
     if request.param == "bucket":
         server: S3Server = request.getfixturevalue("bucket")
         return {**where, **server.environment()}
-    return {**where, "MEDIA_ROOT": str(store().root)}  # type: ignore[attr-defined]
+    return {**where, "MEDIA_ROOT": str(store().root)}  # type: ignore[attr-defined]  # set at run time, or typed as its base
 
 
 def contents(keys: list[str]) -> dict[str, bytes]:
@@ -383,7 +383,7 @@ def test_what_cant_be_brought_back_is_listed_by_row(files_lie: dict[str, str], l
     store().delete(gone.storage_key)
     put(other.storage_key, b"something else")
     if "AWS_STORAGE_BUCKET_NAME" in files_lie:
-        client, bucket = store().client, store().bucket  # type: ignore[attr-defined]
+        client, bucket = store().client, store().bucket  # type: ignore[attr-defined]  # set at run time, or typed as its base
         for one in client.list_object_versions(Bucket=bucket, Prefix="files/")["Versions"]:
             if not (one["IsLatest"] and one["Key"] == other.storage_key):
                 client.delete_object(Bucket=bucket, Key=one["Key"], VersionId=one["VersionId"])
@@ -414,7 +414,7 @@ def test_nightly_backups_make_a_set_when_the_files_came_second(where: dict[str, 
 def test_a_restore_that_was_killed_goes_on(where: dict[str, str], lost: Database) -> None:
     world = fill()
     one = upload(world, 1)
-    variables = {**where, "MEDIA_ROOT": str(store().root)}  # type: ignore[attr-defined]
+    variables = {**where, "MEDIA_ROOT": str(store().root)}  # type: ignore[attr-defined]  # set at run time, or typed as its base
     sets.take(store(), say=silently)
     store().delete(one.storage_key)
     beside = lost.named(f"{lost.name}_restoring")
