@@ -37,6 +37,7 @@ from accounts.models import (
 )
 from accounts.reaching import institution_of_invitation
 from quokkaq.lib import tenancy
+from quokkaq.lib.database.prepared import Prepared
 
 
 class Refused(Exception):
@@ -145,15 +146,31 @@ def member_of(enrollment: Enrollment, user: User) -> Member:
 
 def get_member(user: User, slug: str) -> Member:
     """Return `user` as a member of the course `slug` of their institution, or raise 404. One query."""
-    enrollment = (
-        Enrollment.objects.reading()
-        .select_related("course")
-        .filter(user=user, course__slug=slug, course__institution_id=user.institution_id)
-        .first()
-    )
+    enrollment = _ENROLLMENT(person=user.pk, slug=slug, institution=user.institution_id).first()
     if enrollment is None:
         raise Http404
     return member_of(enrollment, user)
+
+
+_ENROLLMENT = Prepared[Enrollment](
+    lambda person, slug, institution: (
+        Enrollment.objects.reading()
+        .select_related("course")
+        .filter(user_id=person, course__slug=slug, course__institution_id=institution)
+    )
+)
+
+
+def stand_in(*, staff: bool, course: uuid.UUID, institution: uuid.UUID, person: uuid.UUID | None = None) -> Member:
+    """Return who `Prepared` querysets are made for: a member of whom no more is known than `values_of` tells."""
+    user = User(pk=person, institution_id=institution)
+    role = Role.INSTRUCTOR if staff else Role.STUDENT
+    return Member(user, Course(pk=course, institution_id=institution), role)
+
+
+def values_of(member: Member) -> dict[str, uuid.UUID]:
+    """Return what a queryset may hang on, of a member, besides whether they are staff."""
+    return {"person": member.user.pk, "course": member.course.pk, "institution": member.course.institution_id}
 
 
 def run_elsewhere(member: Member) -> list[Member]:

@@ -149,11 +149,13 @@ class RateLimitMiddleware:
         if route in UNLIMITED:
             return None
         kind, most = _kind(request, route)
+        # What only reads is let through by guess, as long as it is little.
+        loose = kind in ("reads", "background")
         if most == 0:
             return None
         # Without a session's cookie nobody is signed in, and the session isn't looked for.
         if settings.SESSION_COOKIE_NAME in request.COOKIES and request.user.is_authenticated:
-            wait = hit(Limit(f"{kind}.person", most, 60), str(request.user.pk))
+            wait = hit(Limit(f"{kind}.person", most, 60, loose=loose), str(request.user.pk))
         else:
             address = client_network(request)
             wait = hit(Limit(f"{kind}.address", most * settings.RATE_ADDRESS_FACTOR, 60), address)
@@ -200,11 +202,14 @@ class SessionMiddleware:
     def process_view(self, request: HttpRequest, *view: Any) -> HttpResponseBase | None:
         if settings.SESSION_COOKIE_NAME not in request.COOKIES or not isinstance(request.user, User):
             return None
-        keep_up(request, request.user)
+        # Looked up by now: a page asks for it hundreds of times, and a proxy answers slowly.
+        user: User = getattr(request.user, "_wrapped", request.user)
+        request.user = user
+        keep_up(request, user)
         match = request.resolver_match
         if match is None or match.view_name in OPEN_WITHOUT_SECOND_FACTOR:
             return None
-        return HttpResponseRedirect(reverse("mfa_index")) if owes_second_factor(request, request.user) else None
+        return HttpResponseRedirect(reverse("mfa_index")) if owes_second_factor(request, user) else None
 
 
 # Where somebody sets up, or proves, their second factor, and how they leave.

@@ -16,6 +16,8 @@ class AiAnswersConfig(AppConfig):
         from ai_answers.queue import given_up, to_review
         from ai_answers.views import (
             answer_panel,
+            ask_about_answer,
+            ask_about_summary,
             ask_panel,
             conversation_as_thread,
             question_as_thread,
@@ -31,8 +33,8 @@ class AiAnswersConfig(AppConfig):
 
         register_check(EngineCheck)
         register_own_data()
-        register_thread_panel(answer_panel)
-        register_thread_panel(summary_panel)
+        register_thread_panel(ask_about_answer, answer_panel)
+        register_thread_panel(ask_about_summary, summary_panel)
         register_ask_panel(ask_panel)
         register_ask_origin("conversation", conversation_as_thread)
         register_ask_origin("question", question_as_thread)

@@ -6,13 +6,14 @@ through `require`, so a page that shows a button and an action that takes the cl
 
 import uuid
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, QuerySet
 from django.http import Http404
 
 import accounts.access
-from accounts.access import Member, get_member, member_of
+from accounts.access import Member, get_member, member_of, stand_in, values_of
 from accounts.models import AnonymityPolicy, Course, Enrollment, EnrollmentStatus, Role, User
 from accounts.querysets import READING, STAFF_ROLES
 from forum.models import (
@@ -34,6 +35,7 @@ from forum.models import (
     Visibility,
     Writing,
 )
+from quokkaq.lib.database.prepared import Asked, Prepared
 
 Refused = accounts.access.Refused
 
@@ -49,12 +51,20 @@ def get_thread(member: Member, number: int) -> Thread:
 
     A deleted thread is 404, except to those who could restore it.
     """
-    threads = Thread.objects.in_reach_of(member).with_reader(member).with_merges().with_told(member).listed()
-    thread = threads.filter(number=number).first()
+    thread = _THREAD(member.is_staff, **values_of(member), number=number).first()
     if thread is None or (thread.deleted_at and not may_restore(member, thread)):
         raise Http404
     thread.course = member.course
     return thread
+
+
+def _thread(staff: bool, *, number: int, **of: uuid.UUID) -> QuerySet[Thread]:
+    member = stand_in(staff=staff, **of)
+    threads = Thread.objects.in_reach_of(member).with_reader(member).with_merges().with_told(member).listed()
+    return threads.filter(number=number)
+
+
+_THREAD = Prepared[Thread](_thread)
 
 
 def get_live_thread(member: Member, number: int) -> Thread:
@@ -215,7 +225,20 @@ def readers_of(thread: Thread, post: Post | None = None) -> QuerySet[Enrollment]
 
 def unread_count(user: User) -> int:
     """Return how much waits in the inbox; 100 stands for more than 99. One query."""
-    return Notification.objects.visible_to(user).unread().order_by()[:100].count()
+    return len(waiting(user).rows())
+
+
+def waiting(user: User) -> Asked[uuid.UUID]:
+    """Ask for what waits in the inbox, at most 100 ids."""
+    return _WAITING(person=user.pk, institution=user.institution_id)
+
+
+def _waiting(person: uuid.UUID, institution: uuid.UUID) -> Any:
+    user = User(pk=person, institution_id=institution)
+    return Notification.objects.visible_to(user).unread().order_by().values_list("pk", flat=True)[:100]
+
+
+_WAITING = Prepared[uuid.UUID](_waiting)
 
 
 def get_notification(user: User, notification_id: uuid.UUID) -> Notification:

@@ -10,15 +10,20 @@ from accounts.models import Upload, UploadState, User
 from forum.models import Anonymity, Attachment, Post, Thread, Writing
 
 
-def attached_to(member: Member, thread: Thread, posts: Sequence[Post] = ()) -> dict[object, list[Attachment]]:
-    """Return what is attached to a thread and its posts by the key of each text, as the member may see it. One query.
+def attached_to(
+    member: Member, thread: Thread, posts: Sequence[Post], around: Sequence[Attachment]
+) -> dict[object, list[Attachment]]:
+    """Return what is attached to a thread and its posts by the key of each text, as the member may see it.
 
+    `around` is what `AttachmentQuerySet.around` found; of it, what stands with texts that aren't given is left out.
     Of files that were refused only their author hears; of one that went with its owner's account, everybody.
     """
     writings: dict[object, Writing] = {thread.pk: thread, **{post.pk: post for post in posts}}
     found: dict[object, list[Attachment]] = defaultdict(list)
-    for item in Attachment.objects.of_thread(thread, posts).select_related("upload"):
-        writing = writings[item.thread_id or item.post_id]
+    for item in around:
+        writing = writings.get(item.thread_id or item.post_id)
+        if writing is None:
+            continue
         # Under a pseudonym no line is left of a file that went with its owner.
         is_removed = item.upload.state == UploadState.EXPIRED and writing.anonymity == Anonymity.NAMED
         if item.upload.is_clean or item.upload.is_under_way or is_removed or writing.is_by(member):

@@ -1,34 +1,45 @@
 """Places on the forum's pages that other apps fill. The forum doesn't know who they are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from django.http import HttpRequest
 
 from accounts.access import Member
 from forum.models import Thread
+from quokkaq.lib.database.prepared import Asked
 
-# Returns the HTML of the panel, empty for none. It costs a constant number of queries.
-ThreadPanel = Callable[[HttpRequest, Member, Thread], str]
+# Returns what a panel has to know before it is made: it is asked together with all that the page asks.
+AskThread = Callable[[Member, Thread], Asked[Any]]
+# Returns the HTML of the panel, empty for none, from the rows that answer. It costs a constant number of queries more.
+ThreadPanel = Callable[[HttpRequest, Member, Thread, list[Any]], str]
 # The same for the page on which a thread is written. It stands inside the form, so it may hold buttons but no form.
 AskPanel = Callable[[HttpRequest, Member], str]
 # Returns what a new thread begins with (`title`, `body`), for what stands behind the colon of an origin; None for nothing.
 AskOrigin = Callable[[Member, str], dict[str, str] | None]
 
 
-_panels: list[ThreadPanel] = []
+_panels: list[tuple[AskThread, ThreadPanel]] = []
 _ask_panels: list[AskPanel] = []
 _origins: dict[str, AskOrigin] = {}
 
 
-def register_thread_panel(panel: ThreadPanel) -> None:
+def register_thread_panel(ask: AskThread, panel: ThreadPanel) -> None:
     """Show `panel` between the question and its replies."""
-    if panel not in _panels:
-        _panels.append(panel)
+    if (ask, panel) not in _panels:
+        _panels.append((ask, panel))
 
 
-def thread_panels(request: HttpRequest, member: Member, thread: Thread) -> list[str]:
-    """Return the HTML of every registered panel."""
-    return [panel(request, member, thread) for panel in _panels]
+class PanelsOf:
+    """Every registered panel of one thread: what they ask, and then their HTML."""
+
+    def __init__(self, member: Member, thread: Thread) -> None:
+        self._of = (member, thread)
+        self.asked = [ask(member, thread) for ask, _ in _panels]
+
+    def html(self, request: HttpRequest, answers: Sequence[list[Any]]) -> list[str]:
+        """Return the HTML of each; `answers` are the rows that `asked` found."""
+        return [panel(request, *self._of, rows) for (_, panel), rows in zip(_panels, answers, strict=True)]
 
 
 def register_ask_panel(panel: AskPanel) -> None:

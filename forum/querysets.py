@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import models
-from django.db.models import Exists, OuterRef, Prefetch, Q, Subquery, Value
+from django.db.models import Exists, OuterRef, Q, Subquery, Value
 from django.db.models.functions import Coalesce, JSONObject
 
 from accounts.access import Member
@@ -67,14 +67,19 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
         return self.visible_to(member).filter(kind="question", moderation="shown")
 
     def with_reader(self, member: Member) -> "ThreadQuerySet":
-        """Add `my_read_at` (None: never opened), `my_vote`, `my_same` and `my_follow` of the member."""
-        read = _rows("ThreadRead").filter(thread=OuterRef("pk"), user=member.user)
-        return self.annotate(  # type: ignore[no-redef]  # declared on the model
-            my_read_at=Subquery(read.values("read_at")[:1]),
+        """Add `my_read_at`, `my_vote`, `my_same` and `my_follow` of the member."""
+        return self.with_read(
+            member
+        ).annotate(  # type: ignore[no-redef]  # declared on the model
             my_vote=Exists(_rows("Vote").filter(thread=OuterRef("pk"), user=member.user)),
             my_same=Exists(_rows("SameQuestion").filter(thread=OuterRef("pk"), user=member.user)),
             my_follow=Subquery(_rows("Follow").filter(thread=OuterRef("pk"), user=member.user).values("state")[:1]),
         )
+
+    def with_read(self, member: Member) -> "ThreadQuerySet":
+        """Add `my_read_at`: up to when the member has read a thread, None for never."""
+        read = _rows("ThreadRead").filter(thread=OuterRef("pk"), user=member.user)
+        return self.annotate(my_read_at=Subquery(read.values("read_at")[:1]))  # type: ignore[no-redef]  # declared on the model
 
     def with_merges(self) -> "ThreadQuerySet":
         """Add `has_merged`: whether the replies of another thread stand in it."""
@@ -148,10 +153,22 @@ class PostQuerySet(models.QuerySet["Post"]):
             posts = posts.filter(Q(moderation="shown") | Q(author=member.user))
         return (
             posts.select_related("author", "pseudonym")  # type: ignore[no-redef]  # declared on the model
-            .prefetch_related(Prefetch("endorsements", _rows("Endorsement").select_related("endorser")))
-            .annotate(my_vote=Exists(_rows("Vote").filter(post=OuterRef("pk"), user=member.user)))
+            .annotate(
+                my_vote=Exists(_rows("Vote").filter(post=OuterRef("pk"), user=member.user)),
+                endorsers=ArraySubquery(
+                    _rows("Endorsement").filter(post=OuterRef("pk")).order_by("created_at", "pk").values(json=_ENDORSER)
+                ),
+            )
             .order_by("created_at", "id")
         )
+
+
+_ENDORSER = JSONObject(
+    key="endorser_id",
+    name="endorser__display_name",
+    role="role",
+    is_gone=Q(endorser=None) | Q(endorser__erased_at__isnull=False),
+)
 
 
 class AttachmentQuerySet(models.QuerySet["Attachment"]):
@@ -162,9 +179,11 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
             institution_id=member.course.institution_id,
         )
 
-    def of_thread(self, thread: "Thread", posts: Sequence["Post"] = ()) -> "AttachmentQuerySet":
-        """Return the files of a thread and of these posts of it, which the caller has read already, in their order."""
-        return self.filter(Q(thread=thread) | Q(post__in=[post.pk for post in posts]))
+    def around(self, thread: "uuid.UUID", institution: "uuid.UUID") -> "AttachmentQuerySet":
+        """Return the files of a thread and of all its posts: the caller shows those of texts that the reader may read."""
+        return self.filter(Q(thread=thread) | Q(post__thread=thread), institution_id=institution).select_related(
+            "upload"
+        )
 
 
 class TagQuerySet(models.QuerySet["Tag"]):

@@ -5,6 +5,7 @@ from ai_answers.views.answers import (
     answer_feedback,
     answer_history,
     answer_panel,
+    ask_about_answer,
     ask_person,
     edit_answer,
     endorse_answer,
@@ -45,7 +46,7 @@ from ai_answers.views.materials import (
 from ai_answers.views.preview import accept_preview, ask_panel, preview, preview_panel
 from ai_answers.views.review import review
 from ai_answers.views.spending import spending, spending_csv
-from ai_answers.views.summaries import summary, summary_panel
+from ai_answers.views.summaries import ask_about_summary, summary, summary_panel
 
 __all__ = [
     "accept_preview",
@@ -54,6 +55,8 @@ __all__ = [
     "answer_feedback",
     "answer_history",
     "answer_panel",
+    "ask_about_answer",
+    "ask_about_summary",
     "ask_panel",
     "ask_person",
     "change_consent",

@@ -1,6 +1,8 @@
 """The answer panel of a thread, and what people do to the answer in it."""
 
 from collections.abc import Callable
+from typing import Any
+from uuid import UUID
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -19,14 +21,29 @@ from ai_answers.models import Answer, AnswerFeedback, FeedbackReason
 from forum.access import get_live_thread
 from forum.differences import difference
 from forum.models import Thread
+from quokkaq.lib.database.prepared import Asked, Prepared
 
 # After this long a waiting answer is said to be late.
 LATE_AFTER_SECONDS = 30
 PANEL = "ai_answers/_panel.html"
 
 
-def answer_panel(request: HttpRequest, member: Member, thread: Thread) -> str:
+def _answer_facts(staff: bool, *, thread: UUID, **of: UUID) -> Any:
+    return Answer.objects.current().filter(thread_id=thread).values_list("status", flat=True)
+
+
+_ANSWER_FACTS = Prepared[str](_answer_facts)
+
+
+def ask_about_answer(member: Member, thread: Thread) -> Asked[str]:
+    """Ask whether there is an answer at all: most threads have none to read more of."""
+    return _ANSWER_FACTS(member.is_staff, thread=thread.pk)
+
+
+def answer_panel(request: HttpRequest, member: Member, thread: Thread, statuses: list[str]) -> str:
     """Return the HTML of the machine's answer to a thread, empty when there is none, nor will be."""
+    if not statuses:
+        return ""
     context = _panel_context(member, thread)
     return render_to_string(PANEL, context, request) if context["answer"] or context["awaits_staff"] else ""
 

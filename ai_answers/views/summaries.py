@@ -1,6 +1,8 @@
 """The summary of a long thread, on its page."""
 
 from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
 
 from django.contrib import messages
 from django.db.models import Count, OuterRef, Q, Subquery, Sum
@@ -11,13 +13,14 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
-from accounts.access import Member, Refused, SignedInRequest, get_member
+from accounts.access import Member, Refused, SignedInRequest, get_member, stand_in, values_of
 from accounts.decorators import login_required
 from ai_answers import access, actions
 from ai_answers.models import AnswerMode, CourseAI, SummaryPoint, SummaryState, ThreadSummary
 from forum.access import get_live_thread
 from forum.models import Thread
 from forum.views.threads import thread_page
+from quokkaq.lib.database.prepared import Asked, Prepared
 
 
 @dataclass(frozen=True)
@@ -29,34 +32,45 @@ class Point:
     anchor: str
 
 
-def summary_panel(request: HttpRequest, member: Member, thread: Thread) -> str:
-    """Return the HTML of a thread's summary, or of the button for one; empty for a short or private thread.
-
-    One query; two more once there is a summary.
-    """
-    if not access.may_be_summed_up(thread):
-        return ""
+def _facts(staff: bool, *, thread: UUID, **of: UUID) -> Any:
     read = Q(posts__deleted_at=None, posts__moderation="shown")
     size = {"replies": Count("posts", filter=read), "length": Sum(Length("posts__body"), filter=read)}
     # rule: unfiltered-manager (a subquery of a thread that is visible)
     mode = CourseAI.objects.filter(course=OuterRef("course")).values("mode")
     # rule: unfiltered-manager (a subquery of a thread that is visible)
     known = ThreadSummary.objects.filter(thread=OuterRef("pk")).values("pk")
-    facts = (
-        Thread.objects.visible_to(member)
-        .filter(pk=thread.pk)
+    return (
+        Thread.objects.visible_to(stand_in(staff=staff, **of))
+        .filter(pk=thread)
         .values("pk")
         .annotate(**size, mode=Subquery(mode[:1]), summed_up=Subquery(known[:1]))
-        .values("replies", "length", "mode", "summed_up")
         .order_by()
-        .first()
+        .values_list("replies", "length", "mode", "summed_up")
     )
-    if facts is None or facts["mode"] == AnswerMode.OFF:
+
+
+_FACTS = Prepared[tuple[int, int | None, str | None, UUID | None]](_facts)
+
+
+def ask_about_summary(member: Member, thread: Thread) -> Asked[tuple[int, int | None, str | None, UUID | None]]:
+    """Ask how long a thread is, and whether it was summed up."""
+    return _FACTS(member.is_staff, **values_of(member), thread=thread.pk)
+
+
+def summary_panel(request: HttpRequest, member: Member, thread: Thread, facts: list[Any]) -> str:
+    """Return the HTML of a thread's summary, or of the button for one; empty for a short or private thread.
+
+    Two queries once there is a summary.
+    """
+    if not access.may_be_summed_up(thread) or not facts:
         return ""
-    is_long = facts["replies"] >= actions.LONG_REPLIES or (facts["length"] or 0) >= actions.LONG_CHARACTERS
-    if not is_long and not facts["summed_up"]:
+    replies, length, mode, summed_up = facts[0]
+    if mode == AnswerMode.OFF:
         return ""
-    return render_to_string("ai_answers/_summary.html", _context(member, thread, bool(facts["summed_up"])), request)
+    is_long = replies >= actions.LONG_REPLIES or (length or 0) >= actions.LONG_CHARACTERS
+    if not is_long and not summed_up:
+        return ""
+    return render_to_string("ai_answers/_summary.html", _context(member, thread, bool(summed_up)), request)
 
 
 @login_required

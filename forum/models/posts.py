@@ -1,5 +1,7 @@
 """Replies, comments, and what they said before they were edited."""
 
+from typing import Any
+
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -19,6 +21,9 @@ class Post(Writing):
     is_by_staff = models.BooleanField(default=False, editable=False)
 
     objects = PostQuerySet.as_manager()
+
+    # Set by `shown_to()`: who endorsed it (`key`, `name`, `role`, and whether they are gone: `is_gone`).
+    endorsers: list[dict[str, Any]]
 
     class Meta(Writing.Meta):
         ordering = ["created_at", "id"]

@@ -1,21 +1,23 @@
 """Template tags every page uses: icons, times, and questions to the access rules."""
 
 import textwrap
-from datetime import datetime
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
+from uuid import UUID
 
 from django import template
 from django.conf import settings
-from django.utils import timezone
-from django.utils.html import format_html
+from django.template import Context
 from django.utils.safestring import SafeString, mark_safe
 
 from accounts.access import Member
-from accounts.models import Upload, User
+from accounts.models import Role, Upload, User
 from forum import access
 from forum.models import Attachment, Byline, Draft, Post, StaffNote, Thread, Writing
-from forum.places import Place, places
+from forum.places import Bar, Place, places
+from quokkaq.lib import times
+from quokkaq.lib.fragments import fragment, hole
 from quokkaq.lib.inspecting import sentence
 from quokkaq.lib.markdown import render
 
@@ -35,24 +37,7 @@ def icon(name: str) -> SafeString:
     return mark_safe(_icon(name))  # noqa: S308 (a file of ours)  # rule: mark-safe (a file of ours)
 
 
-@register.simple_tag
-def ago(when: datetime) -> SafeString:
-    """Return a short relative time (`3 h ago`) as `<time>` with the full one as its title, in the reader's time zone."""
-    seconds = max(0, (timezone.now() - when).total_seconds())
-    local = timezone.localtime(when)
-    if seconds < 60:
-        text = "just now"
-    elif seconds < 3600:
-        text = f"{int(seconds // 60)} min ago"
-    elif seconds < 86400:
-        text = f"{int(seconds // 3600)} h ago"
-    elif seconds < 7 * 86400:
-        text = f"{int(seconds // 86400)} d ago"
-    else:
-        text = f"{local.day} {local:%b}" + (f" {local.year}" if local.year != timezone.localtime().year else "")
-    return format_html(
-        '<time datetime="{}" title="{}">{}</time>', when.isoformat(), f"{local.day} {local:%B %Y, %H:%M %Z}", text
-    )
+ago = register.simple_tag(times.ago, name="ago")
 
 
 @register.simple_tag(name="places")
@@ -61,10 +46,50 @@ def places_in(bar: str, member: Member) -> list[Place]:
     return places(bar, member)
 
 
-@register.simple_tag
-def unread_told(user: User) -> int:
-    """Return how much waits in the inbox; 100 stands for more than 99. One query."""
-    return access.unread_count(user)
+class _Person(NamedTuple):
+    """What the header shows of who looks."""
+
+    pk: UUID
+    display_name: str
+    initials: str
+    avatar: str
+    is_staff: bool
+
+
+class _Course(NamedTuple):
+    """What the header shows of the course they are in, and of what they may do there."""
+
+    slug: str
+    code: str
+    name: str
+    is_staff: bool
+    may_post: bool
+    places: tuple[Place, ...]
+
+
+@register.simple_tag(takes_context=True)
+def site_header(context: Context) -> SafeString:
+    """Return the header of every page. `waiting` of the context is how much waits in the inbox; without it one query."""
+    user = context.get("user")
+    member = context.get("member")
+    person = course = None
+    waiting = 0
+    if isinstance(user, User):
+        person = _Person(user.pk, user.display_name, user.initials, str(user.avatar), user.is_staff)
+        waiting = context["waiting"] if "waiting" in context else access.unread_count(user)
+    if isinstance(member, Member):
+        of = member.course
+        added = tuple(places(Bar.COURSE, member))
+        course = _Course(of.slug, of.code, of.name, member.is_staff, member.may_post, added)
+    return fragment(
+        "components/site_header.html",
+        holes={"csrf": str(context.get("csrf_token", ""))},
+        person=person,
+        course=course,
+        section=context.get("section") or "",
+        waiting=waiting,
+        csrf_token=hole("csrf"),
+    )
 
 
 @register.filter
@@ -144,8 +169,14 @@ def may(act: str, member: Member, writing: Thread | Post) -> bool:
 
 @register.filter
 def endorsed_by(post: Post, member: Member) -> bool:
-    """Tell whether the member has endorsed the post (endorsements are prefetched)."""
-    return any(endorsement.endorser_id == member.user.pk for endorsement in post.endorsements.all())
+    """Tell whether the member has endorsed a post that was read with `shown_to()`."""
+    return any(endorser["key"] == str(member.user.pk) for endorser in post.endorsers)
+
+
+@register.filter
+def role_name(role: str) -> str:
+    """Return what a role is called."""
+    return str(Role(role).label)
 
 
 @register.filter

@@ -1,20 +1,28 @@
 """The thread list of a course."""
 
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
+from uuid import UUID
 
+from django.db.models import QuerySet
 from django.http import HttpResponse
+from django.middleware.csrf import get_token
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
-from accounts.access import Member, SignedInRequest, get_member
+from accounts.access import Member, SignedInRequest, get_member, stand_in, values_of
 from accounts.decorators import login_required
+from forum import access
+from forum.lines import SHOWN, rows
 from forum.models import Assignment, Kind, SavedView, Status, Tag, Thread, Visibility
 from forum.querysets import ThreadQuerySet
 from forum.search import Query, parse_query, threads_with
 from forum.views.search import query_problems, thread_called
-from quokkaq.lib.keyset import BadCursor, Page, page
+from quokkaq.lib.database.prepared import Asked, Prepared, Value, together
+from quokkaq.lib.fragments import fragment, hole
+from quokkaq.lib.keyset import BadCursor, Page, cut, read_place, seek
 
 PAGE_SIZE = 25
 
@@ -33,6 +41,61 @@ SORTS = {
     "new": ("New", "created_at"),
     "top": ("Top", "vote_count"),
 }
+
+
+class Address(NamedTuple):
+    """What makes one list another one, in the words of its address."""
+
+    show: str = "all"
+    sort: str = "active"
+    tag: str = ""
+    kind: str = ""
+    assignment: str = ""
+    q: str = ""
+
+    def query(self, **changes: str) -> str:
+        """Return the query string with some of it changed."""
+        kept = {name: value for name, value in (self._asdict() | changes).items() if value and value != _DEFAULTS[name]}
+        return f"?{urlencode(kept)}" if kept else "?"
+
+
+# An address, what it is called, and whether it is the list that is shown.
+Choice = tuple[str, str, bool]
+
+
+class Sidebar(NamedTuple):
+    """All that stands beside a list: the lists that differ from it in one thing, and the views somebody saved."""
+
+    slug: str
+    at: Address
+    tags: tuple[tuple[str, str], ...]
+    assignments: tuple[tuple[str, str], ...]
+    saved: tuple[tuple[UUID, str, str], ...]
+
+    def filters(self) -> list[Choice]:
+        return [(self.at.query(show=key), label, self.at.show == key) for key, label in FILTERS.items()]
+
+    def kinds(self) -> list[Choice]:
+        return [
+            (self.at.query(kind="" if self.at.kind == key else key), label, self.at.kind == key)
+            for key, label in Kind.choices
+        ]
+
+    def of_assignments(self) -> list[Choice]:
+        here = self.at.assignment
+        return [
+            (self.at.query(assignment="" if here == key else key), label, here == key)
+            for key, label in self.assignments
+        ]
+
+    def of_tags(self) -> list[Choice]:
+        return [
+            (self.at.query(tag="" if self.at.tag == key else key), label, self.at.tag == key)
+            for key, label in self.tags
+        ]
+
+    def views(self) -> list[tuple[UUID, str, str, bool]]:
+        return [(key, name, query, f"?{query}" == self.at.query()) for key, name, query in self.saved]
 
 
 @dataclass
@@ -79,9 +142,10 @@ class Listing:
 
     def query(self, **changes: str) -> str:
         """Return the query string of this listing with some of it changed; a change starts at the first page."""
-        values = {name: getattr(self, name) for name in _DEFAULTS if name != "cursor"} | changes
-        kept = {name: value for name, value in values.items() if value and value != _DEFAULTS[name]}
-        return f"?{urlencode(kept)}" if kept else "?"
+        return self.address().query(**changes)
+
+    def address(self) -> "Address":
+        return Address(self.show, self.sort, self.tag, self.kind, self.assignment, self.q)
 
     def hidden(self) -> list[tuple[str, str]]:
         """Return what the form that filters by words has to carry along."""
@@ -120,17 +184,60 @@ class Listing:
 
     def page(self, member: Member) -> Page[Thread]:
         """Return the page the cursor points at; a bad cursor is said in `problems` and gives the first one."""
-        rows = self.threads(member).with_reader(member).listed()
-        if not self.is_filtered:
-            rows = rows.filter(is_pinned=False)
-        order = SORTS[self.sort][1]
-        scope = f"{member.course.pk}:{self.query()}"
+        rows = self.threads(member).with_read(member).listed()
+        place = self._place(member)
+        found = list(seek(rows, order=self.order, place=place, size=PAGE_SIZE))
+        return cut(found, order=self.order, size=PAGE_SIZE, scope=self._scope(member))
+
+    def plain_page(self, member: Member) -> Asked[Thread]:
+        """Ask for the page of a listing that isn't filtered, without pinned threads; `cut_plain` makes a page of it."""
+        place = self._place(member)
+        values: dict[str, Value] = dict(values_of(member))
+        if place is None:
+            return _PAGES(member.is_staff, self.order, False, **values)
+        return _PAGES(member.is_staff, self.order, True, **values, key=place[0], row=place[1])
+
+    def cut_plain(self, found: list[Thread], member: Member) -> Page[Thread]:
+        return cut(found, order=self.order, size=PAGE_SIZE, scope=self._scope(member))
+
+    @property
+    def order(self) -> str:
+        return SORTS[self.sort][1]
+
+    def _scope(self, member: Member) -> str:
+        return f"{member.course.pk}:{self.query()}"
+
+    def _place(self, member: Member) -> tuple[Any, UUID] | None:
+        if not self.cursor:
+            return None
         try:
-            return page(rows, order=order, cursor=self.cursor, size=PAGE_SIZE, scope=scope)
+            return read_place(
+                self.cursor, Thread.objects.visible_to(member), order=self.order, scope=self._scope(member)
+            )
         except BadCursor:
             self.problems.append("This page address is damaged or out of date. Showing the first page.")
             self.cursor = ""
-            return page(rows, order=order, cursor="", size=PAGE_SIZE, scope=scope)
+            return None
+
+
+def _pages(
+    staff: bool, order: str, seeks: bool, *, key: Any = None, row: UUID | None = None, **of: UUID
+) -> QuerySet[Thread]:
+    member = stand_in(staff=staff, **of)
+    rows: Any = Thread.objects.visible_to(member).filter(is_pinned=False).with_read(member).listed().only(*SHOWN)
+    return seek(rows, order=order, place=(key, row) if seeks and row else None, size=PAGE_SIZE)
+
+
+def _pinned(staff: bool, **of: UUID) -> ThreadQuerySet:
+    member = stand_in(staff=staff, **of)
+    return Thread.objects.visible_to(member).filter(is_pinned=True).with_read(member).listed().only(*SHOWN)
+
+
+_PAGES = Prepared[Thread](_pages)
+_PINNED = Prepared[Thread](_pinned)
+_TAGS = Prepared[Tag](lambda **of: Tag.objects.visible_to(stand_in(staff=False, **of)))
+_ASSIGNMENTS = Prepared[Assignment](lambda **of: Assignment.objects.visible_to(stand_in(staff=False, **of)))
+_VIEWS = Prepared[SavedView](lambda **of: SavedView.objects.visible_to(stand_in(staff=False, **of)))
 
 
 _DEFAULTS = {"show": "all", "sort": "active", "tag": "", "kind": "", "assignment": "", "q": "", "cursor": ""}
@@ -141,34 +248,48 @@ _DEFAULTS = {"show": "all", "sort": "active", "tag": "", "kind": "", "assignment
 def thread_list(request: SignedInRequest, slug: str) -> HttpResponse:
     """List the threads of a course, pinned ones first."""
     member = get_member(request.user, slug)
-    tags = list(Tag.objects.visible_to(member))
-    assignments = list(Assignment.objects.visible_to(member))
-    listing = Listing.from_query(request, tags, assignments)
-    called = thread_called(member, listing.search)
-    if called is not None:
-        return redirect(called)
-    found = listing.page(member)
+    # Who opens the list as it is has everything with one look into the database.
+    plain = not set(request.GET) - {"sort", "cursor"}
+    of = values_of(member)
+    its = {name: of[name] for name in ("course", "institution")}
+    mine: list[Asked[Any]] = [_TAGS(**its), _ASSIGNMENTS(**its), _VIEWS(**of), access.waiting(request.user)]
     pinned: list[Thread] = []
-    if not listing.is_filtered and not listing.cursor:
-        pinned = list(Thread.objects.visible_to(member).filter(is_pinned=True).with_reader(member).listed())
+    if plain:
+        listing = Listing.from_query(request, [], [])
+        asked = [*mine, listing.plain_page(member)]
+        if not listing.cursor:
+            asked.append(_PINNED(member.is_staff, **of))
+        tags, assignments, views, waiting, threads, *others = together(*asked)
+        found = listing.cut_plain(threads, member)
+        pinned = others[0] if others else []
+    else:
+        tags, assignments, views, waiting = together(*mine)
+        listing = Listing.from_query(request, tags, assignments)
+        called = thread_called(member, listing.search)
+        if called is not None:
+            return redirect(called)
+        found = listing.page(member)
+    base, token = reverse("forum:list", args=[slug]), get_token(request)
     context = {
         "member": member,
         "listing": listing,
-        "pinned": [(thread, thread.byline(member)) for thread in pinned],
-        "threads": [(thread, thread.byline(member)) for thread in found.items],
+        "waiting": len(waiting),
+        "csrf_token": token,
+        "threads": rows([*pinned, *found.items], member, base),
         "next": listing.query(cursor=found.next_cursor) if found.next_cursor else "",
-        "filters": [(listing.query(show=key), label, listing.show == key) for key, label in FILTERS.items()],
+        "sidebar": fragment(
+            "forum/_sidebar.html",
+            holes={"csrf": token},
+            sidebar=Sidebar(
+                slug,
+                listing.address(),
+                tuple([(tag.slug, tag.name) for tag in tags]),
+                tuple([(assignment.slug, assignment.title) for assignment in assignments]),
+                tuple([(view.pk, view.name, view.query) for view in views]),
+            ),
+            csrf_token=hole("csrf"),
+        ),
         "sorts": [(listing.query(sort=key), label, listing.sort == key) for key, (label, _) in SORTS.items()],
-        "tags": [(listing.query(tag="" if listing.tag == t.slug else t.slug), t, listing.tag == t.slug) for t in tags],
-        "assignments": [
-            (listing.query(assignment="" if listing.assignment == a.slug else a.slug), a, listing.assignment == a.slug)
-            for a in assignments
-        ],
-        "kinds": [
-            (listing.query(kind="" if listing.kind == key else key), label, listing.kind == key)
-            for key, label in Kind.choices
-        ],
-        "views": [(view, f"?{view.query}" == listing.query()) for view in SavedView.objects.visible_to(member)],
         "hidden": listing.hidden(),
         "without_words": listing.query(q=""),
         "search_url": f"{reverse('forum:search', args=[slug])}?{urlencode({'q': listing.q})}",

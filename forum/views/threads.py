@@ -3,14 +3,16 @@
 import uuid
 from collections.abc import Callable, Sequence
 from functools import wraps
+from typing import Any
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse
+from django.middleware.csrf import get_token
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts.access import Member, SignedInRequest, get_member
+from accounts.access import Member, SignedInRequest, get_member, stand_in, values_of
 from accounts.decorators import View, login_required
 from accounts.models import Purpose, User
 from accounts.uploading import Files, kept_uploads, no_files, take_files
@@ -31,10 +33,13 @@ from forum.models import (
     StaffNote,
     Thread,
 )
-from forum.panels import ask_panels, prefilled, thread_panels
+from forum.panels import PanelsOf, ask_panels, prefilled
+from forum.querysets import PostQuerySet
 from forum.responses import fill, left_over, values_for
 from forum.search import Likeness, Similar, similar_threads
-from quokkaq.lib.markdown import References
+from forum.views.cards import AUTHOR_COLUMNS, POST_COLUMNS, Shown
+from quokkaq.lib.database.prepared import Asked, Prepared, together
+from quokkaq.lib.markdown import RENDERER_VERSION, References
 from quokkaq.lib.markdown import render as render_markdown
 
 
@@ -180,7 +185,16 @@ def thread_page(
 
     `inserted` goes at the end of the reply box, after what was `typed` there, or else after the draft.
     """
-    posts = list(Post.objects.shown_to(member).filter(thread=thread))
+    of = values_of(member)
+    asked: list[Asked[Any]] = [
+        _POSTS(member.is_staff, **of, thread=thread.pk),
+        _FILES(thread=thread.pk, institution=member.course.institution_id),
+        _DRAFTS(**of, thread=thread.pk),
+        access.waiting(member.user),
+    ]
+    panels = PanelsOf(member, thread)
+    posts, files_around, kept_drafts, waiting, *of_panels = together(*asked, *panels.asked)
+    _render_again(posts)
     answers, comments = [], 0
     children: dict[uuid.UUID, list[Post]] = {}
     for post in posts:
@@ -199,10 +213,57 @@ def thread_page(
     # The accepted answer comes first, then as written: people refer to “the reply above”.
     answers.sort(key=lambda pair: pair[0].pk != thread.accepted_post_id)
     anonymity = thread.anonymity if thread.is_by(member) else Anonymity.NAMED
-    drafts = _drafts(member, thread)
+    drafts = {draft.post_id: draft for draft in kept_drafts} if member.may_write else {}
     kept = drafts.get(None)
     if kept and kept.fields.get("anonymity") in Anonymity.values:
         anonymity = kept.fields["anonymity"]
+    form_key, token = str(uuid.uuid4()), get_token(request)
+    shown = Shown(
+        member, thread, attached_to(member, thread, posts, files_around), drafts,
+        access.open_flags(member, thread) if member.is_staff else {}, str(anonymity),
+        {"csrf": token, "form_key": form_key},
+    )  # fmt: skip
+    closed = access.why_no_reply(member, thread)
+    staff = list(access.staff_of(member.course)) if member.is_staff else []
+    templates = list(ResponseTemplate.objects.visible_to(member).defer("body")) if member.is_staff else []
+    homeless = refused_parent is not None and refused_parent.pk not in {
+        p.pk for p in posts if p.is_shown and not p.deleted_at
+    }
+    refusal = {"refused_comment": refused, "refused_parent": refused_parent, "comment_files": files}
+    context = {
+        "member": member,
+        "thread": thread,
+        "question": shown.question(
+            duplicate=access.get_duplicate(member, thread),
+            assignee=_assignee(thread, staff),
+            staff=staff,
+            after_assigning="",
+        ),
+        "answers": [
+            shown.refused_answer(post, under, refusal)
+            if refused_parent and refused_parent.pk == post.pk
+            else shown.answer(post, under)
+            for post, under in answers
+        ],
+        # A comment whose reply was deleted meanwhile has no form to stand in any more; where one may not reply, none has.
+        "kept": [refused.data["body"]] if refused and refused.data.get("body") and (closed or homeless) else [],
+        "kept_why": refused.errors.get("body", [""])[0] if refused else "",
+        "closed": closed,
+        "answer_count": sum(post.deleted_at is None and post.is_shown for post, _ in answers),
+        "comment_count": comments,
+        "panels": panels.html(request, of_panels),
+        "notes": list(StaffNote.objects.visible_to(member).filter(thread=thread)) if member.is_staff else [],
+        "merges": access.merged_into(member, thread),
+        "note_form": refused_note or StaffNoteForm(initial={"form_key": uuid.uuid4()}, auto_id="note_%s")
+        if member.is_staff
+        else None,
+        "section": "threads",
+        "waiting": len(waiting),
+        "csrf_token": token,
+    }
+    if not (refused or typed or inserted or kept or files or templates):
+        context["reply_box"] = shown.reply_box()
+        return render(request, "forum/thread.html", context, status=status)
     text = str(typed["body"].value() or "") if typed else str(kept.fields.get("body", "")) if kept else ""
     if files is None:
         files = no_files(member, kept_uploads(member.user, kept.fields.get("uploads")) if kept else None)
@@ -214,50 +275,41 @@ def thread_page(
     blank = ReplyForm(
         member=member,
         anonymity=anonymity,
-        initial={"form_key": (typed and typed["form_key"].value()) or uuid.uuid4(), "body": text, "templates": used},
+        initial={"form_key": (typed and typed["form_key"].value()) or form_key, "body": text, "templates": used},
         auto_id="reply_%s",
     )
-    homeless = refused_parent is not None and refused_parent.pk not in {
-        p.pk for p in posts if p.is_shown and not p.deleted_at
-    }
-    closed = access.why_no_reply(member, thread)
-    staff = list(access.staff_of(member.course)) if member.is_staff else []
-    context = {
-        "member": member,
-        "thread": thread,
-        "answers": answers,
-        "attached": attached_to(member, thread, posts),
-        "files": no_files(member) if refused_parent else files,
-        "comment_files": files,
-        "no_files": no_files(member),
-        # A comment whose reply was deleted meanwhile has no form to stand in any more; where one may not reply, none has.
-        "kept": [refused.data["body"]] if refused and refused.data.get("body") and (closed or homeless) else [],
-        "kept_why": refused.errors.get("body", [""])[0] if refused else "",
-        "closed": closed,
-        "answer_count": sum(post.deleted_at is None and post.is_shown for post, _ in answers),
-        "comment_count": comments,
-        "panels": thread_panels(request, member, thread),
+    box = {
         "reply_form": refused if refused and refused_parent is None else blank,
-        "refused_comment": refused if refused_parent is not None else None,
-        "refused_parent": refused_parent,
-        "drafts": drafts,
+        "files": no_files(member) if refused_parent else files,
         "draft": kept,
-        "notes": list(StaffNote.objects.visible_to(member).filter(thread=thread)) if member.is_staff else [],
-        "flags": access.open_flags(member, thread) if member.is_staff else {},
-        "merges": access.merged_into(member, thread),
-        "duplicate": access.get_duplicate(member, thread),
-        "note_form": refused_note or StaffNoteForm(initial={"form_key": uuid.uuid4()}, auto_id="note_%s"),
-        "section": "threads",
-        "response_templates": list(ResponseTemplate.objects.visible_to(member).defer("body"))
-        if member.is_staff
-        else [],
+        "response_templates": templates,
         "inserted": inserted,
         "left_over": list(left_over(inserted.body, values)) if inserted else [],
-        "staff": staff,
-        "assignee": _assignee(thread, staff),
-        "after_assigning": "",
     }
+    context["reply_box"] = shown.filled_reply_box(box)
     return render(request, "forum/thread.html", context, status=status)
+
+
+def _posts(staff: bool, *, thread: uuid.UUID, **of: uuid.UUID) -> PostQuerySet:
+    rows = Post.objects.shown_to(stand_in(staff=staff, **of)).filter(thread_id=thread)
+    joined = [f"author__{name}" for name in AUTHOR_COLUMNS]
+    return rows.only(*POST_COLUMNS, *joined, "pseudonym__name")
+
+
+_POSTS = Prepared[Post](_posts)
+_FILES = Prepared[Attachment](Attachment.objects.around)
+_DRAFTS = Prepared[Draft](
+    lambda thread, **of: Draft.objects.visible_to(stand_in(staff=False, **of)).filter(thread_id=thread)
+)
+
+
+def _render_again(posts: list[Post]) -> None:
+    """Bring the HTML up to date that an older renderer made. One query, and none when there is no such text."""
+    old = {post.pk: post for post in posts if post.html_version != RENDERER_VERSION}
+    if old:
+        # rule: unfiltered-manager (texts of posts that were read through `shown_to`)
+        for key, body in Post.objects.filter(pk__in=old).values_list("pk", "body"):
+            old[key].body = body
 
 
 def stubs(thread: Thread, posts: list[Post], children: dict[uuid.UUID, list[Post]]) -> list[Post]:
@@ -275,13 +327,6 @@ def _assignee(thread: Thread, staff: list[User]) -> User | None:
     if not staff or thread.assignee_id is None:
         return None
     return next((user for user in staff if user.pk == thread.assignee_id), None) or thread.assignee
-
-
-def _drafts(member: Member, thread: Thread) -> dict[uuid.UUID | None, Draft]:
-    """Return the member's drafts in a thread, by the reply they comment on (None: a reply of their own)."""
-    if not member.may_write:
-        return {}
-    return {draft.post_id: draft for draft in Draft.objects.visible_to(member).filter(thread=thread)}
 
 
 @login_required

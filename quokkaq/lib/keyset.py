@@ -41,15 +41,37 @@ def page(rows: QuerySet[M], *, order: str, cursor: str, size: int, scope: str, a
 
     Raises `BadCursor`.
     """
-    if cursor:
-        key, row_id = _decode(cursor, scope, rows, order)
+    place = read_place(cursor, rows, order=order, scope=scope) if cursor else None
+    found = list(seek(rows, order=order, place=place, size=size, ascending=ascending))
+    return cut(found, order=order, size=size, scope=scope)
+
+
+def read_place(cursor: str, rows: QuerySet[M], *, order: str, scope: str) -> tuple[Any, uuid.UUID]:
+    """Return key and id of the row that the page before ended with. Raises `BadCursor`."""
+    value, row_id = read_cursor(cursor, scope, 2)
+    if order in rows.query.annotations:
+        return value, uuid.UUID(row_id)
+    field: Any = rows.model._meta.get_field(order)
+    return field.to_python(value), uuid.UUID(row_id)
+
+
+def seek(
+    rows: QuerySet[M], *, order: str, place: tuple[Any, uuid.UUID] | None, size: int, ascending: bool = False
+) -> QuerySet[M]:
+    """Return the rows of a page after `place` and one more, in order."""
+    if place is not None:
+        key, row_id = place
         # The first condition alone bounds the index scan; the second settles ties.
         beyond = "gt" if ascending else "lt"
         rows = rows.filter(
             Q(**{f"{order}__{beyond}e": key}) & (Q(**{f"{order}__{beyond}": key}) | Q(**{f"id__{beyond}": row_id}))
         )
     sign = "" if ascending else "-"
-    found = list(rows.order_by(f"{sign}{order}", f"{sign}id")[: size + 1])
+    return rows.order_by(f"{sign}{order}", f"{sign}id")[: size + 1]
+
+
+def cut(found: Sequence[M], *, order: str, size: int, scope: str) -> Page[M]:
+    """Make a page of what `seek` found."""
     items = found[:size]
     more = len(found) > size
     return Page(items, _encode(getattr(items[-1], order), items[-1].pk, scope) if more else "")
@@ -74,11 +96,3 @@ def read_cursor(cursor: str, scope: str, parts: int) -> list[Any]:
 
 def _encode(key: Any, row_id: uuid.UUID, scope: str) -> str:
     return make_cursor([key.isoformat() if hasattr(key, "isoformat") else key, row_id.hex], scope)
-
-
-def _decode(cursor: str, scope: str, rows: QuerySet[M], order: str) -> tuple[Any, uuid.UUID]:
-    value, row_id = read_cursor(cursor, scope, 2)
-    if order in rows.query.annotations:
-        return value, uuid.UUID(row_id)
-    field: Any = rows.model._meta.get_field(order)
-    return field.to_python(value), uuid.UUID(row_id)

@@ -93,7 +93,7 @@ def server() -> Any:
 
         with psycopg.connect(found.url("postgres"), autocommit=True) as owner:
             for name, value in SERVER.items():
-                owner.execute(f"ALTER SYSTEM SET {name} = '{value}'")  # type: ignore[arg-type]  # our own constants
+                owner.execute(f"ALTER SYSTEM SET {name} = '{value}'")
         found._run("pg_ctl", "restart", "-D", str(found.data), "-w", "-s", "-m", "fast", "-o", _options(found))
     return found
 

@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.db.backends.postgresql import base
 from psycopg.pq import TransactionStatus
+from psycopg.sql import Literal
 
 from quokkaq.lib import tenancy
 from quokkaq.lib.database.pool import SET
@@ -65,6 +66,23 @@ class DatabaseWrapper(_Django):  # type: ignore[misc]
             # rule: raw-sql (a constant, or what others send passes through)
             cursor.execute(*statement(wanted, local=settings.DATABASE_BEHIND_PGBOUNCER))
         self._told = wanted
+
+    def telling(self) -> str:
+        """Return the SQL that `_tell` would send now, to be sent before another statement; empty when there is none.
+
+        It counts as sent: who doesn't send it, or fails to, calls `forget_told()`.
+        """
+        wanted = tenancy.current()
+        if wanted == self._told or self.needs_rollback or settings.DATABASE_BEHIND_PGBOUNCER:
+            return ""
+        if self.connection.info.transaction_status == TransactionStatus.INERROR:
+            return ""
+        sql, values = statement(wanted, local=False)
+        self._told = wanted
+        return sql % tuple(Literal(value).as_string(self.connection) for value in values)
+
+    def forget_told(self) -> None:
+        self._told = _UNKNOWN
 
     # A rollback takes back what was told since the transaction, or the savepoint, began.
 

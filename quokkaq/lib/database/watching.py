@@ -34,7 +34,9 @@ def watch(execute: Callable[..., Any], sql: Any, params: Any, many: bool, contex
         error = raised
         raise
     finally:
-        statement = Statement(str(sql), started_ns, time.perf_counter() - started, error, context["connection"].alias)
+        # What has values written into it says what may be told of it.
+        told = getattr(sql, "told", None) or str(sql)
+        statement = Statement(told, started_ns, time.perf_counter() - started, error, context["connection"].alias)
         for observer in observers:
             observer(statement)
 
