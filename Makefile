@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve worker test drill recovery lint format lock services screenshots clean
+.PHONY: help run serve worker test drill recovery bench lint format lock services screenshots clean
 
 help:
 	@echo "make run          the demo on http://localhost:8000/ (PORT=, DATABASE_URL= are honoured)"
@@ -13,6 +13,7 @@ help:
 	@echo "make drill        the slow ones: killed processes, thousands of acts, hundreds of pages (after
 	@echo "                  make test COVERAGE=yes, with the same: what both leave out)"
 	@echo "make recovery     the drills that measure recovery, and their table in docs/recovery.md"
+	@echo "make bench        what pages cost beside an empty view, at a million threads (hours, and 30 GB; docs/benchmarks.md)"
 	@echo "make lint         style, types, import contract, templates, migrations, deploy checks"
 	@echo "make serve        the web server as in production (settings from the environment)"
 	@echo "make worker       the task worker"
@@ -63,6 +64,10 @@ endif
 
 recovery: $(VENV)/.dev services
 	@QUOKKAQ_MODE=test $(BIN)/python -m ops.recovery.report
+
+bench: $(VENV)/.dev services
+	@command -v wrk >/dev/null || { echo "Install wrk first: apt-get install wrk"; exit 1; }
+	@$(BIN)/python -m tests.benchmarks.pages --write $(BENCH)
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .
