@@ -358,7 +358,7 @@ UPLOAD_QUOTA_PERSON = env.number("UPLOAD_QUOTA_PERSON", 1024**3)
 UPLOAD_QUOTA_COURSE = env.number("UPLOAD_QUOTA_COURSE", 20 * 1024**3)
 # Without a scanner nothing is released, unless this is off: as it is where somebody tries QuokkaQ out.
 SCAN_UPLOADS = env.yes("SCAN_UPLOADS", default=PRODUCTION)
-_static_backend = "whitenoise.storage.CompressedManifestStaticFilesStorage"
+_static_backend = "quokkaq.lib.static_files.SmallStaticFilesStorage"
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "quokkaq.lib.storage.PrivateS3Storage", "OPTIONS": {"bucket_name": AWS_STORAGE_BUCKET_NAME}}
     if AWS_STORAGE_BUCKET_NAME

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from django import template
 from django.conf import settings
+from django.templatetags.static import static
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from accounts.access import Member
@@ -33,6 +34,12 @@ def _icon(name: str) -> str:
 def icon(name: str) -> SafeString:
     """Return one of `static/icons/*.svg` inline; hidden from screen readers, the text beside it speaks."""
     return mark_safe(_icon(name))  # noqa: S308 (a file of ours)  # rule: mark-safe (a file of ours)
+
+
+@register.simple_tag
+def styles(*names: str) -> SafeString:
+    """Return links to stylesheets `static/css/<name>.css`. `site` is for every page; a page links what else it shows."""
+    return format_html_join("", '<link rel="stylesheet" href="{}">', ((static(f"css/{name}.css"),) for name in names))
 
 
 @register.simple_tag
