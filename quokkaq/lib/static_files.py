@@ -5,6 +5,7 @@ In `static/` a stylesheet imports others, so that each says one thing. Browsers 
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,20 @@ class SmallStaticFilesStorage(CompressedManifestStaticFilesStorage):
     """WhiteNoise's storage, which names files by what is in them and compresses them, with ours made small before."""
 
     def save(self, name: str | None, content: File[Any], max_length: int | None = None) -> str:
-        found = finders.find(name or "")
-        source = Path(found) if isinstance(found, str) else None
-        if source and source.suffix in MAKERS and source.is_relative_to(Path(settings.BASE_DIR) / "static"):
+        if source := _ours(name or ""):
             content = ContentFile(small(source))
         return str(super().save(name, content, max_length))
+
+    def post_process(self, paths: dict[str, Any], **options: Any) -> Iterator[Any]:
+        # What was saved above is named and compressed, not what it was made of.
+        yield from super().post_process(
+            {name: (self, name) if _ours(name) else paths[name] for name in paths}, **options
+        )
+
+
+def _ours(name: str) -> Path | None:
+    """Return where a file is written, if it is a stylesheet or script of this project."""
+    found = finders.find(name)
+    source = Path(found) if isinstance(found, str) else None
+    ours = source and source.suffix in MAKERS and source.is_relative_to(Path(settings.BASE_DIR) / "static")
+    return source if ours else None
