@@ -358,7 +358,9 @@ UPLOAD_QUOTA_PERSON = env.number("UPLOAD_QUOTA_PERSON", 1024**3)
 UPLOAD_QUOTA_COURSE = env.number("UPLOAD_QUOTA_COURSE", 20 * 1024**3)
 # Without a scanner nothing is released, unless this is off: as it is where somebody tries QuokkaQ out.
 SCAN_UPLOADS = env.yes("SCAN_UPLOADS", default=PRODUCTION)
-_static_backend = "whitenoise.storage.CompressedManifestStaticFilesStorage"
+# As `collectstatic` left them: small, compressed, kept by browsers for a year. Else they come straight from `static/`, as they
+# are written, and nothing has to be collected first.
+STATIC_FILES_COLLECTED = env.yes("STATIC_FILES_COLLECTED", default=PRODUCTION)
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "quokkaq.lib.storage.PrivateS3Storage", "OPTIONS": {"bucket_name": AWS_STORAGE_BUCKET_NAME}}
     if AWS_STORAGE_BUCKET_NAME
@@ -375,7 +377,9 @@ STORAGES: dict[str, dict[str, Any]] = {
     if BACKUP_BUCKET_NAME
     else {"BACKEND": "quokkaq.backups.storages.DiskStorage", "OPTIONS": {"location": BACKUP_ROOT}},
     "staticfiles": {
-        "BACKEND": _static_backend if PRODUCTION else "django.contrib.staticfiles.storage.StaticFilesStorage"
+        "BACKEND": "quokkaq.lib.static_files.SmallStaticFilesStorage"
+        if STATIC_FILES_COLLECTED
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
 }
 if BACKUP_SECOND_BUCKET_NAME:
@@ -420,10 +424,10 @@ LARGE_BODIES = {
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-# Outside production the files come straight from `static/`, so nothing has to be collected first.
-WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = not PRODUCTION
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = not STATIC_FILES_COLLECTED
 WHITENOISE_ADD_HEADERS_FUNCTION = add_static_headers
-WHITENOISE_MAX_AGE = 0 if not PRODUCTION else 3600
+# For names that don't say what is in the file.
+WHITENOISE_MAX_AGE = 3600 if STATIC_FILES_COLLECTED else 0
 
 # Backups: `manage.py dbbackup` and `manage.py dbrestore`
 

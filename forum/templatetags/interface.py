@@ -9,6 +9,8 @@ from uuid import UUID
 from django import template
 from django.conf import settings
 from django.template import Context
+from django.templatetags.static import static
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from accounts.access import Member
@@ -38,6 +40,12 @@ def icon(name: str) -> SafeString:
 
 
 ago = register.simple_tag(times.ago, name="ago")
+
+
+@register.simple_tag
+def styles(*names: str) -> SafeString:
+    """Return links to stylesheets `static/css/<name>.css`. `site` is for every page; a page links what else it shows."""
+    return format_html_join("", '<link rel="stylesheet" href="{}">', ((static(f"css/{name}.css"),) for name in names))
 
 
 @register.simple_tag(name="places")

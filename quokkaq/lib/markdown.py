@@ -95,7 +95,7 @@ _MATH_ATTRIBUTES = {
     "width", "height", "depth", "voffset", "notation", "columnspan", "rowspan",
 }  # fmt: skip
 
-# What math-core and Markdown tables say with style attributes, said with classes of components.css.
+# What math-core and Markdown tables say with style attributes, said with classes of prose.css.
 _STYLE_CLASSES = (
     (re.compile(r"text-align:\s*left"), "align-left"),
     (re.compile(r"text-align:\s*right"), "align-right"),

@@ -71,7 +71,7 @@ def test_every_error_is_a_page_with_the_number_of_the_request(status: int, sam: 
     assert f"<h1>{SAID[status][0]}</h1>" in page
     assert f"<code>{NUMBER}</code>" in page
     assert page.lower().count("<html") == page.count("<main") == page.count("<h1") == 1
-    assert "css/components" in page
+    assert "css/site" in page
     if status == 503:
         assert response["Retry-After"] == "5"
 
