@@ -79,6 +79,9 @@ STATEMENT_TIMEOUT_MS = env.number("DATABASE_STATEMENT_TIMEOUT_MS", 15000)
 TIMEOUTS_MS = {
     "statement_timeout": STATEMENT_TIMEOUT_MS, "lock_timeout": 5000, "idle_in_transaction_session_timeout": 30000,
 }  # fmt: skip
+# What is prepared (`quokkaq.lib.database.prepared`) is planned once: planned anew for each request, the thread list of a
+# course of 100,000 would take three times as long to plan as to run.
+_PLANS = {"plan_cache_mode": "force_generic_plan"}
 # How long `migrate` waits for a lock before it lets others pass and tries again.
 MIGRATE_LOCK_TIMEOUT_MS = env.number("MIGRATE_LOCK_TIMEOUT_MS", 3000, least=1)
 _address: dict[str, Any] = env.read.db_url_config(DATABASE_URL) if DATABASE_URL else {}
@@ -121,7 +124,7 @@ DATABASES: dict[str, dict[str, Any]] = {
             **(
                 {}
                 if DATABASE_BEHIND_PGBOUNCER
-                else {"options": " ".join(f"-c {name}={ms}" for name, ms in TIMEOUTS_MS.items())}
+                else {"options": " ".join(f"-c {name}={value}" for name, value in (TIMEOUTS_MS | _PLANS).items())}
             ),
         },
     }
