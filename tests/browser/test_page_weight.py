@@ -1,6 +1,7 @@
 """Pages stand still while they come in, and weigh what the budgets allow."""
 
 import gzip
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.contrib.staticfiles import finders
 from playwright.sync_api import Page
 
 from forum import actions
-from quokkaq.lib.static_files import small
+from quokkaq.lib.static_files import joined, small
 from tests import factories
 from tests.benchmarks.browser import CSS_BUDGET, JS_BUDGET, OBSERVE, PROFILES, SHIFT_BUDGET, Profile, throttle
 from tests.browser.conftest import Visit
@@ -87,3 +88,22 @@ def test_a_shift_would_be_seen(stage: World, visit: Visit) -> None:
     page.evaluate("document.querySelector('main').style.paddingTop = '300px'")
     page.wait_for_timeout(300)
     assert page.evaluate("seen.shift") >= SHIFT_BUDGET
+
+
+def plain(rules: list[str]) -> list[str]:
+    """Return rules without the spaces that mean nothing: what has a custom property in it is kept as it was written."""
+    return [re.sub(r"\s*([,(){}:;>])\s*", r"\1", rule) for rule in rules]
+
+
+def test_small_files_mean_the_same(visit: Visit) -> None:
+    """As Chromium reads them, without spaces and comments as with them."""
+    page = visit("")
+    page.goto("about:blank")
+    static = Path(settings.BASE_DIR) / "static"
+    rules = "(text) => { const it = new CSSStyleSheet(); it.replaceSync(text); return [...it.cssRules].map((rule) => rule.cssText); }"
+    for path in sorted((static / "css").glob("*.css")):
+        small_one, written = (plain(page.evaluate(rules, text)) for text in (small(path).decode(), joined(path)))
+        assert small_one
+        assert small_one == written, path.name
+    for path in sorted((static / "js").glob("*.js")):
+        page.evaluate("(code) => { new Function(code); }", small(path).decode())
