@@ -220,7 +220,8 @@ def fetched(name: str, encoding: str = "") -> HttpResponse:
         return HttpResponse(status=404)
 
     headers: dict[str, Any] = {"HTTP_ACCEPT_ENCODING": encoding}
-    return WhiteNoiseMiddleware(page)(RequestFactory().get(name, **headers))
+    answer: HttpResponse = WhiteNoiseMiddleware(page)(RequestFactory().get(name, **headers))
+    return answer
 
 
 def test_files_are_kept_for_a_year_and_never_asked_for_again(collected: None) -> None:
@@ -236,7 +237,7 @@ def test_files_are_kept_for_a_year_and_never_asked_for_again(collected: None) ->
 
 
 def test_files_come_compressed(collected: None) -> None:
-    plain = b"".join(fetched(static("css/site.css")))  # type: ignore[arg-type]
+    plain = b"".join(fetched(static("css/site.css")))
     assert plain == small(CSS / "site.css")
     for encoding in ("gzip", "br"):
         answer = fetched(static("css/site.css"), f"{encoding}, identity")
@@ -248,4 +249,4 @@ def test_files_come_compressed(collected: None) -> None:
 def test_scripts_of_others_are_left_as_they_are(collected: None) -> None:
     found = finders.find(PASSKEYS)
     assert isinstance(found, str)
-    assert b"".join(fetched(static(PASSKEYS))) == Path(found).read_bytes()  # type: ignore[arg-type]
+    assert b"".join(fetched(static(PASSKEYS))) == Path(found).read_bytes()
