@@ -16,6 +16,8 @@ from quokkaq.lib.inspecting import IMAGES, TYPES
 TICKET_LIFE = timedelta(minutes=10)
 # How long a file waits for what it is to be attached to: a draft may take days.
 UNATTACHED_LIFE = timedelta(days=7)
+# Of a picture in a text, in CSS pixels: writing.css says the same.
+SHOWN_HEIGHT = 318
 
 
 class Purpose(models.TextChoices):
@@ -109,6 +111,14 @@ class Upload(Tenanted):
     @property
     def is_image(self) -> bool:
         return self.content_type in IMAGES
+
+    @property
+    def shown_size(self) -> tuple[int, int] | None:
+        """Width and height in CSS pixels at which a text shows a picture, so that its place is kept until it comes."""
+        if not self.width or not self.height:
+            return None
+        scale = min(1.0, SHOWN_HEIGHT / self.height)
+        return max(1, round(self.width * scale)), max(1, round(self.height * scale))
 
     @property
     def tells_no_author(self) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rcssmin
 from django.conf import settings
 from django.contrib.staticfiles import finders
 from django.core.management import call_command
@@ -24,9 +25,12 @@ ROOT = Path(settings.BASE_DIR)
 TEMPLATES = ROOT / "templates"
 CSS = ROOT / "static" / "css"
 # Bytes of what one page links. Stylesheets before compression; scripts compressed, as a browser gets them: htmx alone is more
-# than that before.
+# than 40,000 before.
 CSS_BUDGET = 30_000
 JS_BUDGET = 40_000
+# What there is now, and some room: whoever adds ten thousand bytes anywhere says why here.
+ALL_CSS = 70_000
+JS_NOW = 28_000
 # What other apps put into a page, and what it fetches later.
 PANELS = {
     "forum/thread.html": ["ai_answers/_panel.html", "ai_answers/_summary.html"],
@@ -103,9 +107,14 @@ def test_no_page_links_more_than_its_budget() -> None:
     for page in pages():
         styles = sum(style_bytes(name) for name in stylesheets(page))
         code = sum(script_bytes(name) for name in scripts(page))
-        if styles >= CSS_BUDGET or code >= JS_BUDGET:
+        if styles >= CSS_BUDGET or code >= min(JS_BUDGET, JS_NOW):
             too_much[page] = (styles, stylesheets(page), code, sorted(scripts(page)))
     assert too_much == {}
+
+
+def test_all_stylesheets_together_stay_small() -> None:
+    own = [re.sub(r"@import .*", "", path.read_text("utf-8")) for path in CSS.glob("*.css")]
+    assert 0 < len(rcssmin.cssmin("\n".join(own))) < ALL_CSS
 
 
 def test_the_page_of_errors_links_what_all_pages_have() -> None:
@@ -211,7 +220,8 @@ def fetched(name: str, encoding: str = "") -> HttpResponse:
         return HttpResponse(status=404)
 
     headers: dict[str, Any] = {"HTTP_ACCEPT_ENCODING": encoding}
-    return WhiteNoiseMiddleware(page)(RequestFactory().get(name, **headers))
+    answer: HttpResponse = WhiteNoiseMiddleware(page)(RequestFactory().get(name, **headers))
+    return answer
 
 
 def test_files_are_kept_for_a_year_and_never_asked_for_again(collected: None) -> None:
@@ -227,7 +237,7 @@ def test_files_are_kept_for_a_year_and_never_asked_for_again(collected: None) ->
 
 
 def test_files_come_compressed(collected: None) -> None:
-    plain = b"".join(fetched(static("css/site.css")))  # type: ignore[arg-type]
+    plain = b"".join(fetched(static("css/site.css")))
     assert plain == small(CSS / "site.css")
     for encoding in ("gzip", "br"):
         answer = fetched(static("css/site.css"), f"{encoding}, identity")
@@ -239,4 +249,4 @@ def test_files_come_compressed(collected: None) -> None:
 def test_scripts_of_others_are_left_as_they_are(collected: None) -> None:
     found = finders.find(PASSKEYS)
     assert isinstance(found, str)
-    assert b"".join(fetched(static(PASSKEYS))) == Path(found).read_bytes()  # type: ignore[arg-type]
+    assert b"".join(fetched(static(PASSKEYS))) == Path(found).read_bytes()
