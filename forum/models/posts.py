@@ -30,6 +30,8 @@ class Post(Writing):
             models.Index(fields=["thread", "created_at", "id"], name="post_by_thread"),
             models.Index(fields=["author", "-created_at"], name="post_by_author"),
             models.Index(fields=["thread"], condition=~Q(moderation="shown"), name="post_moderated"),
+            # Admin.
+            models.Index(fields=["institution", "-created_at", "-id"], name="post_newest"),
         ]
 
     @property
