@@ -154,8 +154,16 @@ class Thread(Writing):
                 condition=_LIVE & Q(visibility="staff", duplicate_of=None) & ~Q(status="resolved"),
                 name="thread_private",
             ),
-            # Admin.
+            # Admin: the list, and those of its filters that find little.
             models.Index(fields=["institution", "-created_at", "-id"], name="thread_newest"),
+            models.Index(
+                fields=["institution", "-created_at", "-id"], condition=Q(is_locked=True), name="thread_locked"
+            ),
+            models.Index(
+                fields=["institution", "-created_at", "-id"],
+                condition=Q(deleted_at__isnull=False),
+                name="thread_deleted",
+            ),
         ]
 
     def __str__(self) -> str:
