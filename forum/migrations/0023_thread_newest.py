@@ -9,7 +9,7 @@ from quokkaq.lib.database.operations import AddIndexConcurrently
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies: ClassVar = [("forum", "0022_thread_private")]
+    dependencies: ClassVar = [("forum", "0022_thread_private_unsettled")]
     operations: ClassVar = [
         AddIndexConcurrently(
             model_name="thread",

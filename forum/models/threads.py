@@ -152,7 +152,7 @@ class Thread(Writing):
             models.Index(
                 fields=["course", "created_at", "id"],
                 condition=_LIVE & Q(visibility="staff", duplicate_of=None) & ~Q(status="resolved"),
-                name="thread_private",
+                name="thread_private_unsettled",
             ),
             # Admin: the list, and those of its filters that find little.
             models.Index(fields=["institution", "-created_at", "-id"], name="thread_newest"),

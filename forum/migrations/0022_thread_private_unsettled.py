@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
                     ("visibility", "staff"),
                     models.Q(("status", "resolved"), _negated=True),
                 ),
-                name="thread_private",
+                name="thread_private_unsettled",
             ),
         ),
     ]
