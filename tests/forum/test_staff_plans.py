@@ -121,7 +121,7 @@ def test_the_queue_is_read_from_indexes(large: World, tim: Member) -> None:
 
 
 def test_insights_are_added_up_from_indexes(large: World, ada: Member) -> None:
-    queries = captured(lambda: measure(ada, Period.last(30)))
+    queries = captured(lambda: measure(ada, Period.last(7)))
     found = plans(queries, large.institution.pk)
     assert_no_table_is_read_whole(found)
     for index in ("question_fact_by_course", "answer_fact_by_course", "threads?_unanswered"):
