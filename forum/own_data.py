@@ -23,11 +23,13 @@ from accounts.privacy import (
 from accounts.retention import Retained, retain
 from forum.models import (
     Anonymity,
+    AnswerFact,
     Assignment,
     Attachment,
     Deflection,
     Draft,
     Endorsement,
+    FactsDue,
     Flag,
     Follow,
     InboundMail,
@@ -39,6 +41,7 @@ from forum.models import (
     Post,
     Preference,
     Pseudonym,
+    QuestionFact,
     ReplyAddress,
     ResponseTemplate,
     Revision,
@@ -171,12 +174,13 @@ def register_own_data() -> None:
         Reference(Merge, "by", shown),
         Reference(Merge, "undone_by", shown),
         Reference(Notification, "actor", shown),
+        Reference(AnswerFact, "person", "it is made from answers, and is counted to nobody who is erased"),
     )
     made = "it is made from texts, and goes and changes with them"
     course = "it belongs to the course"
     not_personal({
         Assignment: course, Tag: course, ThreadTag: course, ThreadAlias: course, Merge: "what staff did: see the audit log",
-        SearchEntry: made, ThreadVector: made,
+        SearchEntry: made, ThreadVector: made, QuestionFact: made, AnswerFact: made, FactsDue: made,
     })  # fmt: skip
     retain(
         Retained(

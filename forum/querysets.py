@@ -64,7 +64,11 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
 
     def questions_in(self, member: Member) -> "ThreadQuerySet":
         """Return the questions of the course that count in its numbers: what is hidden or waits for approval doesn't."""
-        return self.visible_to(member).filter(kind="question", moderation="shown")
+        return self.in_reach_of(member).counted()
+
+    def counted(self) -> "ThreadQuerySet":
+        """Return the questions that count in numbers."""
+        return self.filter(deleted_at=None, merged_into=None, kind="question", moderation="shown")
 
     def with_reader(self, member: Member) -> "ThreadQuerySet":
         """Add `my_read_at`, `my_vote`, `my_same` and `my_follow` of the member."""
@@ -135,9 +139,14 @@ class PostQuerySet(models.QuerySet["Post"]):
 
         Private threads are among them for staff. Comments aren't answers, nor is what the asker adds.
         """
-        answers = self.visible_to(member).filter(
-            parent=None, moderation="shown", thread__moderation="shown", thread__kind="question"
-        )
+        return self.visible_to(member).counted()
+
+    def counted(self) -> "PostQuerySet":
+        """Return the answers that count in numbers."""
+        answers = self.filter(
+            parent=None, deleted_at=None, moderation="shown", thread__deleted_at=None, thread__merged_into=None,
+            thread__moderation="shown", thread__kind="question",
+        )  # fmt: skip
         return answers.exclude(author=models.F("thread__author"))
 
     def credited_to(self, member: Member) -> "PostQuerySet":
@@ -298,6 +307,14 @@ class DeflectionQuerySet(models.QuerySet["Deflection"]):
         return self.filter(user=member.user, institution_id=member.course.institution_id)
 
     def countable_by(self, member: Member) -> "DeflectionQuerySet":
+        """Return those of the course, for its staff to count and for nobody to list."""
+        if not member.is_staff:
+            return self.none()
+        return self.filter(course=member.course, institution_id=member.course.institution_id)
+
+
+class FactQuerySet(models.QuerySet[Any]):
+    def countable_by(self, member: Member) -> "FactQuerySet":
         """Return those of the course, for its staff to count and for nobody to list."""
         if not member.is_staff:
             return self.none()

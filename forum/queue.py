@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.db import models
 from django.db.models import Count, Exists, Min, OuterRef, Q
@@ -144,11 +145,35 @@ def register_queue_source(source: QueueSource) -> None:
 
 @dataclass(frozen=True)
 class Entry:
-    """A thread in the queue: `thread` holds only what ranking needs until `load` has filled it."""
+    """A thread in the queue, as far as ranking needs it."""
 
-    thread: Thread
+    thread_id: uuid.UUID
+    assignee_id: uuid.UUID | None
     urgency: Urgency
     since: datetime
+
+
+@dataclass(frozen=True)
+class Row(Entry):
+    """One that is shown."""
+
+    thread: Thread
+
+
+class _Candidate(NamedTuple):
+    """The columns that ranking needs: thousands of whole threads would cost more than all else."""
+
+    pk: uuid.UUID
+    created_at: datetime
+    kind: str
+    status: str
+    moderation: str
+    duplicate_of: uuid.UUID | None
+    same_count: int
+    reader_count: int
+    assignee: uuid.UUID | None
+    assignment__title: str | None
+    assignment__due_at: datetime | None
 
 
 def unanswered(member: Member) -> models.QuerySet[Thread]:
@@ -179,28 +204,23 @@ def queue(member: Member) -> list[Entry]:
     pending = set(_ids(Thread.objects.visible_to(member).filter(moderation=Moderation.PENDING), "created_at", EACH))
     private = set(_ids(private_without_staff(member), "created_at", EACH))
     candidates = {*flags, *approvals, *pending, *private, *(thread for source in others for thread in source)}
-    for order, size in (("created_at", LONGEST), ("-created_at", NEWEST), ("-same_count", WANTED)):
-        candidates.update(_ids(unanswered(member), order, size))
-    due = unanswered(member).filter(assignment__due_at__gt=now, assignment__due_at__lte=now + SOON)
-    candidates.update(_ids(due, "assignment__due_at", DUE))
-    rows = (
-        Thread.objects.visible_to(member)
-        .filter(pk__in=candidates)
-        .order_by()
-        .select_related("assignment")
-        .only(
-            "created_at", "kind", "status", "moderation", "duplicate_of", "same_count", "reader_count", "assignee",
-            "assignment__title", "assignment__due_at",
-        )
-    )  # fmt: skip
+    waiting = unanswered(member)
+    wanted = waiting.filter(same_count__gt=0)
+    due = waiting.filter(assignment__due_at__gt=now, assignment__due_at__lte=now + SOON)
+    for threads, order, size in (
+        (waiting, "created_at", LONGEST), (waiting, "-created_at", NEWEST), (wanted, "-same_count", WANTED),
+        (due, "assignment__due_at", DUE),
+    ):  # fmt: skip
+        candidates.update(_ids(threads, order, size))
+    rows = Thread.objects.visible_to(member).filter(pk__in=candidates).order_by().values_list(*_Candidate._fields)
     entries = []
-    for thread in rows:
-        flagged, waiting = flags.get(thread.pk), approvals.get(thread.pk)
+    for thread in map(_Candidate._make, rows):
+        flagged, to_approve = flags.get(thread.pk), approvals.get(thread.pk)
         is_open = (thread.kind, thread.status, thread.moderation) == (Kind.QUESTION, Status.OPEN, Moderation.SHOWN)
-        is_unanswered = is_open and thread.duplicate_of_id is None
+        is_unanswered = is_open and thread.duplicate_of is None
         is_private = thread.pk in private
         extra = tuple(reason for source in others for reason in source.get(thread.pk, ()))
-        since = [found[1] for found in (flagged, waiting) if found]
+        since = [found[1] for found in (flagged, to_approve) if found]
         if is_unanswered or is_private or extra or thread.pk in pending:
             since.append(thread.created_at)
         if not since:
@@ -211,15 +231,15 @@ def queue(member: Member) -> list[Entry]:
             unanswered=is_unanswered,
             private=is_private,
             flags=flagged[0] if flagged else 0,
-            approvals=(waiting[0] if waiting else 0) + (thread.pk in pending),
+            approvals=(to_approve[0] if to_approve else 0) + (thread.pk in pending),
             same=thread.same_count,
             readers=thread.reader_count,
-            assignment=thread.assignment.title if thread.assignment else "",
-            due_at=thread.assignment.due_at if thread.assignment else None,
+            assignment=thread.assignment__title or "",
+            due_at=thread.assignment__due_at,
             others=extra,
         )
-        entries.append(Entry(thread, urgency(facts), min(since)))
-    return sorted(entries, key=lambda entry: (-entry.urgency.score, entry.since, entry.thread.pk))
+        entries.append(Entry(thread.pk, thread.assignee, urgency(facts), min(since)))
+    return sorted(entries, key=lambda entry: (-entry.urgency.score, entry.since, entry.thread_id))
 
 
 def _ids(threads: models.QuerySet[Thread], order: str, size: int) -> list[uuid.UUID]:
@@ -232,13 +252,15 @@ def _grouped(rows: models.QuerySet[Flag] | models.QuerySet[Post]) -> dict[uuid.U
     return {row["thread"]: (row["n"], row["first"]) for row in grouped[:EACH]}
 
 
-def load(member: Member, entries: Iterable[Entry]) -> list[Entry]:
-    """Return entries with whole threads, for those that are shown. One query."""
+def load(member: Member, entries: Iterable[Entry]) -> list[Row]:
+    """Return entries with their threads, for those that are shown. One query."""
     entries = list(entries)
     rows = Thread.objects.visible_to(member).listed().select_related("assignee").filter(
-        pk__in=[entry.thread.pk for entry in entries]
+        pk__in=[entry.thread_id for entry in entries]
     )  # fmt: skip
     threads = {thread.pk: thread for thread in rows}
     return [
-        Entry(threads[entry.thread.pk], entry.urgency, entry.since) for entry in entries if entry.thread.pk in threads
+        Row(entry.thread_id, entry.assignee_id, entry.urgency, entry.since, threads[entry.thread_id])
+        for entry in entries
+        if entry.thread_id in threads
     ]

@@ -10,6 +10,7 @@ from forum import actions
 from forum.actions.indexing import INDEX_TASK
 from forum.actions.mailing import COMPOSE_TASK, SEND_TASK
 from forum.actions.telling import TELL_TASK
+from forum.insights import facts
 from forum.models import NotificationKind
 from quokkaq.lib.jobs import for_every_institution, of_institution
 
@@ -23,6 +24,23 @@ MAIL_ATTEMPTS = 8
 def count_readers(timestamp: int) -> None:
     """Bring the reader counts of threads up to date."""
     actions.count_readers()
+
+
+@app.periodic(cron="* * * * * */20")
+@app.task(name="forum.refresh_facts", queue="upkeep", queueing_lock="refresh_facts")
+@for_every_institution
+def refresh_facts(timestamp: int) -> None:
+    """Bring what the insights add up in line with the threads that changed."""
+    while facts.refresh_facts() == facts.BATCH:
+        pass
+
+
+@app.periodic(cron="40 3 * * *")
+@app.task(name="forum.forget_old_facts", queue="upkeep", queueing_lock="forget_old_facts")
+@for_every_institution
+def forget_old_facts(timestamp: int) -> None:
+    """Delete what no period of the insights reaches any more."""
+    facts.forget_old_facts()
 
 
 @app.task(name=TELL_TASK, queue="telling", retry=RetryStrategy(max_attempts=5, exponential_wait=3))

@@ -1,5 +1,7 @@
 """Threads, posts, and what they said before."""
 
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -15,6 +17,7 @@ from forum.models import (
     Kind,
     Post,
     Revision,
+    SearchEntry,
     StaffNote,
     Thread,
 )
@@ -36,14 +39,18 @@ class ThreadAdmin(WritingAdmin[Thread]):
     list_display_links = ("number", "title")
     list_filter = (
         ("course", ScopedRelatedFilter), "moderation", "status", "kind", "visibility", "is_pinned", "is_locked",
-        ("deleted_at", admin.EmptyFieldListFilter),
+        ("deleted_at", admin.EmptyFieldListFilter), ("created_at", admin.DateFieldListFilter),
     )  # fmt: skip
     list_select_related = ("course", "author", "pseudonym")
-    search_fields = ("title", "body", "=number")
-    date_hierarchy = "created_at"
     actions = (
         "pin", "unpin", "lock", "unlock", "resolve", "reopen", "hide", "unhide", "approve", "delete", "restore",
     )  # fmt: skip
+
+    def with_number(self, rows: QuerySet[Thread], number: int, courses: QuerySet[Course]) -> QuerySet[Thread]:
+        return rows.filter(number=number, course__in=courses)
+
+    def with_words(self, entries: QuerySet[SearchEntry]) -> QuerySet[Any, Any]:
+        return entries.filter(post=None).values("thread")
 
     def why_refused(self, reader: User, row: Thread, done: str) -> str:
         if row.course.status == CourseStatus.ACTIVE:
@@ -104,11 +111,19 @@ class PostAdmin(WritingAdmin[Post]):
     list_display = (
         "__str__", "thread", "course", "shown_author", "endorsement_count", "moderation", "is_deleted", "created_at", "page",
     )  # fmt: skip
-    list_filter = (("thread__course", ScopedRelatedFilter), "moderation", ("deleted_at", admin.EmptyFieldListFilter))
+    list_filter = (
+        ("thread__course", ScopedRelatedFilter), "moderation", ("deleted_at", admin.EmptyFieldListFilter),
+        ("created_at", admin.DateFieldListFilter),
+    )  # fmt: skip
     list_select_related = ("thread__course", "author", "pseudonym")
-    search_fields = ("body", "thread__title")
-    date_hierarchy = "created_at"
+    ordering = ("-created_at", "-id")
     actions = ("endorse", "unendorse", "hide", "unhide", "approve", "delete", "restore")
+
+    def with_number(self, rows: QuerySet[Post], number: int, courses: QuerySet[Course]) -> QuerySet[Post]:
+        return rows.filter(thread__number=number, thread__course__in=courses)
+
+    def with_words(self, entries: QuerySet[SearchEntry]) -> QuerySet[Any, Any]:
+        return entries.filter(post__isnull=False).values("post")
 
     def why_refused(self, reader: User, row: Post, done: str) -> str:
         if row.thread.course.status == CourseStatus.ACTIVE:

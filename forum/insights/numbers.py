@@ -1,4 +1,4 @@
-"""The numbers of a course over a period. All of them are counted in SQL, in a fixed number of queries."""
+"""The numbers of a course over a period, added up in SQL from `forum.models.facts`, in a fixed number of queries."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,35 +8,22 @@ from itertools import pairwise
 from typing import Any
 
 from django.core.cache import cache
-from django.db.models import (
-    Aggregate,
-    BooleanField,
-    Case,
-    CharField,
-    Count,
-    DurationField,
-    Exists,
-    ExpressionWrapper,
-    F,
-    Min,
-    OuterRef,
-    Q,
-    Value,
-    When,
-)
-from django.db.models.functions import Greatest, TruncHour
+from django.db.models import Aggregate, Case, CharField, Count, DurationField, F, Func, Min, Q, UUIDField, Value, When
+from django.db.models.functions import TruncHour
 from django.utils import timezone
 
 from accounts.access import Member
+from forum.happenings import fetch
 from forum.insights.clusters import Group, frequent_questions
+from forum.insights.facts import up_to
 from forum.insights.period import Bucket, Period
-from forum.insights.sources import machine_answers
-from forum.models import Anonymity, Deflection, Post, Status, Thread
-from forum.querysets import PostQuerySet
+from forum.models import AnswerFact, Deflection, QuestionFact, Status, Tag, Thread
+from forum.querysets import FactQuerySet
 
 # An assumption, shown where it is used: what a question costs a member of staff who reads and answers it.
 STAFF_MINUTES = 10
-KEPT_SECONDS = 60
+# With the task that makes facts, every twenty seconds, nothing is more than a minute late.
+KEPT_SECONDS = 30
 SHOWN_TAGS = 10
 SHOWN_PEOPLE = 20
 AGES = ("Less than a day", "1 to 3 days", "3 to 7 days", "More than 7 days")
@@ -108,6 +95,8 @@ class Report:
     """Everything the page shows; nothing in it depends on who reads it but the time zone."""
 
     period: Period
+    # Up to when everything that happened is counted.
+    as_of: datetime
     now: Counts
     before: Counts
     tags: Sequence[TagTrend]
@@ -135,90 +124,50 @@ def report(member: Member, days: int) -> Report:
 
 def measure(member: Member, period: Period) -> Report:
     """Count everything now."""
-    # Whoever answered in these days has moved their thread up: the index on activity bounds what is looked at.
-    answers = Post.objects.answers_in(member).filter(
-        thread__last_activity_at__gte=period.start_before,
-        created_at__gte=period.start_before,
-        created_at__lt=period.end,
+    as_of = up_to(member, period.end)
+    questions, answers = (model.objects.countable_by(member).order_by() for model in (QuestionFact, AnswerFact))
+    questions_at = _by_hour(questions, period, "asked_at")
+    answers_at = _by_hour(answers, period, "given_at")
+    given = {"now": answers_at.total(), "before": answers.filter(period.before("given_at")).count()}
+    deflections = Deflection.objects.countable_by(member).aggregate(
+        now=Count("pk", filter=period.during("created_at")), before=Count("pk", filter=period.before("created_at"))
     )
-    answers_now, answers_before, contributors = _given(answers, period)
+    counted = _counts(questions, period)
     now, before = (
-        Counts(answers=given, **counted)
-        for given, counted in zip((answers_now, answers_before), _counts(member, period), strict=True)
+        Counts(answers=given[name], deflections=deflections[name], **counted[name]) for name in ("now", "before")
     )
-    questions_at = _by_hour(Thread.objects.questions_in(member).filter(period.during("created_at")))
-    answers_at = _by_hour(answers.filter(period.during("created_at")))
     buckets = period.buckets()
     return Report(
-        period=period, now=now, before=before, tags=_tags(member, period),
-        contributors=contributors,
+        period=period, as_of=as_of, now=now, before=before, tags=_tags(member, questions, period),
+        contributors=_contributors(answers, period),
         unanswered=_unanswered(member, period.end), groups=frequent_questions(member, period),
         buckets=buckets, questions_over_time=_over(buckets, questions_at), answers_over_time=_over(buckets, answers_at),
         by_hour=_week(questions_at + answers_at),
     )  # fmt: skip
 
 
-def _counts(member: Member, period: Period) -> list[dict[str, Any]]:
-    """Return the fields of `Counts` of both periods, but the answers. Three queries."""
-    machines = machine_answers()
-    flags: dict[str, Any] = {
-        "when": _when(period, "created_at"),
-        # The time of the thread bounds the answers the database gathers to look this up.
-        "helped": Exists(
-            Post.objects.answers_in(member).filter(thread=OuterRef("pk"), thread__created_at__gte=period.start_before)
-        ),
-        "is_endorsed": _holds(Q(endorsement_count__gt=0)),
-        "settled": _holds(Q(status=Status.RESOLVED)),
-        "published": _any(source.published for source in machines),
-        "approved": _any(source.endorsed for source in machines),
-    }
-    questions = Thread.objects.questions_in(member).filter(
-        created_at__gte=period.start_before, created_at__lt=period.end
-    )
-    counted: dict[str, Counter[str]] = {"now": Counter(), "before": Counter(), "": Counter()}
-    # Grouped by what holds of them, so that each condition is asked once for a question; there are 192 groups at most.
-    for when, helped, endorsed, settled, published, approved, made in (
-        questions.annotate(**flags).order_by().values_list(*flags).annotate(made=Count("pk"))
-    ):
-        conditions = {
-            "questions": True,
-            "answered": helped or endorsed or settled,
-            "endorsed": endorsed,
-            "machine": published,
-            "spared": published and not helped and (approved or settled),
-        }
-        counted[when].update({name: made for name, holds in conditions.items() if holds})
-    deflections = Deflection.objects.countable_by(member).aggregate(
-        now=Count("pk", filter=period.during("created_at")), before=Count("pk", filter=period.before("created_at"))
-    )
-    waits = _waits(member, period)
-    return [{**counted[name], **waits[name], "deflections": deflections[name]} for name in ("now", "before")]
+def _counts(questions: FactQuerySet, period: Period) -> dict[str, dict[str, Any]]:
+    """Return the fields of `Counts` of both periods that are about questions. One query."""
 
+    def having(flag: str) -> Count:
+        return Count("course", filter=Q(**{flag: True}))
 
-def _waits(member: Member, period: Period) -> dict[str, dict[str, Any]]:
-    """Return how long the questions of both periods waited for people, and of how many that is known. One query."""
-    answers = Post.objects.answers_in(member).filter(
-        thread__created_at__gte=period.start_before, thread__created_at__lt=period.end
+    fields: dict[str, Any] = {
+        "questions": Count("*"), "answered": having("is_answered"), "endorsed": having("is_endorsed"),
+        "machine": having("has_machine"), "spared": having("is_spared"),
+        "by_people": Count("wait"), "by_staff": Count("staff_wait"),
+        "wait": Median("wait"), "staff_wait": Median("staff_wait"),
+    }  # fmt: skip
+    rows = (
+        questions.filter(period.during("asked_at") | period.before("asked_at"))
+        .annotate(when=_when(period, "asked_at"))
+        .values_list("when")
+        .annotate(**{f"f_{name}": made for name, made in fields.items()})
     )
-    # What was merged in from an older thread may be older than the question: it waited no time.
-    wait = Greatest(F("created_at"), F("thread__created_at")) - F("thread__created_at")
-    first = answers.order_by().values("thread").annotate(
-        when=Min(_when(period, "thread__created_at")),
-        wait=Min(wait, output_field=DurationField()),
-        staff_wait=Min(wait, filter=Q(is_by_staff=True), output_field=DurationField()),
-    )  # fmt: skip
-    wanted: dict[str, Any] = {}
-    for name in ("now", "before"):
-        of = Q(when=name)
-        wanted |= {
-            f"{name}_wait": Median("wait", filter=of),
-            f"{name}_staff_wait": Median("staff_wait", filter=of),
-            f"{name}_by_people": Count("wait", filter=of),
-            f"{name}_by_staff": Count("staff_wait", filter=of),
-        }
-    found = first.aggregate(**wanted)
-    fields = ("wait", "staff_wait", "by_people", "by_staff")
-    return {name: {field: found[f"{name}_{field}"] for field in fields} for name in ("now", "before")}
+    found: dict[str, dict[str, Any]] = {"now": {}, "before": {}}
+    for when, *values in rows:
+        found[when] = dict(zip(fields, values, strict=True))
+    return found
 
 
 def _when(period: Period, field: str) -> Case:
@@ -231,72 +180,56 @@ def _when(period: Period, field: str) -> Case:
     )
 
 
-def _holds(condition: Q) -> Any:
-    return ExpressionWrapper(condition, output_field=BooleanField())
-
-
-def _any(conditions: Any) -> Any:
-    """Return the condition that any of some conditions holds."""
-    found: Any = Value(False, output_field=BooleanField())
-    for condition in conditions:
-        found = condition() | found
-    return found
-
-
-def _tags(member: Member, period: Period) -> list[TagTrend]:
-    """Return the tags whose questions grew most, then the most used."""
+def _tags(member: Member, questions: FactQuerySet, period: Period) -> list[TagTrend]:
+    """Return the tags whose questions grew most, then the most used. Two queries."""
     rows = (
-        Thread.objects.questions_in(member)
-        .filter(created_at__gte=period.start_before, created_at__lt=period.end, tags__isnull=False)
-        .order_by()
-        .values_list("tags__name", "tags__slug")
+        questions.filter(period.during("asked_at") | period.before("asked_at"))
+        .annotate(tag=Func(F("tags"), function="unnest", output_field=UUIDField()))
+        .values_list("tag")
         .annotate(
-            now=Count("pk", filter=period.during("created_at")), before=Count("pk", filter=period.before("created_at"))
+            now=Count("course", filter=period.during("asked_at")),
+            before=Count("course", filter=period.before("asked_at")),
         )
-        .filter(Q(now__gt=0) | Q(before__gt=0))
     )
-    trends = [TagTrend(*row) for row in rows]
+    counts = {tag: (now, before) for tag, now, before in rows}
+    tags = Tag.objects.visible_to(member).filter(pk__in=counts).values_list("pk", "name", "slug")
+    trends = [TagTrend(name, slug, *counts[key]) for key, name, slug in tags]
     return sorted(trends, key=lambda tag: (tag.before - tag.now, -tag.now, tag.name))[:SHOWN_TAGS]
 
 
-def _given(answers: PostQuerySet, period: Period) -> tuple[int, int, list[Contributor]]:
-    """Return how many answers both periods have, and who gave those of this one. One query.
+# Who is erased is nobody by name. Names are looked up after counting, and in the order of Python's own sorting.
+_CONTRIBUTORS = """
+WITH tally AS MATERIALIZED (SELECT * FROM ({tally}) AS row (person, is_named, is_staff, answers, endorsed)),
+told AS (
+    SELECT t.is_named, t.is_staff, t.answers, t.endorsed, u.display_name AS name
+    FROM tally t LEFT JOIN accounts_user u ON u.id = t.person AND u.erased_at IS NULL
+)
+(
+    SELECT name, answers, endorsed, is_staff, false AS is_lump FROM told WHERE name IS NOT NULL
+    ORDER BY answers DESC, endorsed DESC, name COLLATE "C" LIMIT %s
+)
+UNION ALL (
+    SELECT CASE WHEN is_named THEN 'Deleted users' ELSE 'Under a pseudonym' END, sum(answers)::int, sum(endorsed)::int,
+        false, true
+    FROM told WHERE name IS NULL GROUP BY is_named ORDER BY is_named
+)
+"""
+
+
+def _contributors(answers: FactQuerySet, period: Period) -> list[Contributor]:
+    """Return who gave answers. One query.
 
     What is written under a pseudonym is never counted to a person, whoever reads: a total would tell who hides. It
     makes one line for everybody.
     """
-    is_named, during = Q(anonymity=Anonymity.NAMED), period.during("created_at")
-    rows: Any = (
-        answers.annotate(
-            is_hidden=Case(When(is_named, then=Value(False)), default=Value(True)),
-            person=Case(When(is_named & Q(author__erased_at=None), then=F("author_id"))),
-            name=Case(When(is_named, then=F("author__display_name"))),
-        )
-        .order_by()
-        .values_list("is_hidden", "person", "name", "is_by_staff")
-        .annotate(
-            now=Count("pk", filter=during),
-            endorsed=Count("pk", filter=during & Q(endorsement_count__gt=0)),
-            before=Count("pk", filter=period.before("created_at")),
-        )
+    tally = (
+        answers.filter(period.during("given_at"))
+        .values_list("person", "is_named", "is_by_staff")
+        .annotate(answers=Count("*"), endorsed=Count("course", filter=Q(is_endorsed=True)))
     )
-    people: list[Contributor] = []
-    lumps: dict[str, Counter[str]] = {"Under a pseudonym": Counter(), "Deleted users": Counter()}
-    total, total_before = 0, 0
-    for is_hidden, person, name, is_by_staff, now, endorsed, before in rows:
-        total += now
-        total_before += before
-        if is_hidden or person is None:
-            lumps["Under a pseudonym" if is_hidden else "Deleted users"].update(answers=now, endorsed=endorsed)
-        elif now:
-            people.append(Contributor(name, now, endorsed, is_by_staff))
-    people.sort(key=lambda one: (-one.answers, -one.endorsed, one.name))
-    shown = [
-        Contributor(name, made["answers"], made["endorsed"], is_lump=True)
-        for name, made in lumps.items()
-        if made["answers"]
-    ]
-    return total, total_before, [*people[:SHOWN_PEOPLE], *shown]
+    sql, params = tally.query.sql_with_params()
+    rows = fetch(_CONTRIBUTORS.format(tally=sql), [*params, SHOWN_PEOPLE])
+    return [Contributor(**row) for row in rows]
 
 
 def _unanswered(member: Member, now: datetime) -> Unanswered:
@@ -309,11 +242,11 @@ def _unanswered(member: Member, now: datetime) -> Unanswered:
     return Unanswered(found["total"], [b - a for a, b in pairwise(steps)], found["oldest"])
 
 
-def _by_hour(rows: Any) -> Counter[tuple[date, int]]:
-    """Return how many rows were made in each hour of the reader's days. One query."""
-    hours = rows.annotate(hour=TruncHour("created_at")).order_by().values_list("hour").annotate(made=Count("pk"))
+def _by_hour(facts: FactQuerySet, period: Period, field: str) -> Counter[tuple[date, int]]:
+    """Return how many there were in each hour of the reader's days. One query."""
+    hours = facts.filter(period.during(field)).annotate(hour=TruncHour(field)).values_list("hour")
     found: Counter[tuple[date, int]] = Counter()
-    for hour, made in hours:
+    for hour, made in hours.annotate(made=Count("*")):
         found[hour.date(), hour.hour] += made
     return found
 

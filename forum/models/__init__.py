@@ -3,6 +3,7 @@
 from forum.models.assignments import Assignment
 from forum.models.attachments import MAX_ATTACHMENTS, Attachment
 from forum.models.drafts import MAX_SAVED_VIEWS, Draft, SavedView
+from forum.models.facts import AnswerFact, FactsDue, QuestionFact
 from forum.models.following import Follow, FollowState
 from forum.models.mails import InboundMail, InboundOutcome, Mail, MailState, ReplyAddress
 from forum.models.mentions import Mention
@@ -31,6 +32,7 @@ __all__ = [
     "MIN_TITLE",
     "STAFF_KINDS",
     "Anonymity",
+    "AnswerFact",
     "Assignment",
     "Attachment",
     "Byline",
@@ -38,6 +40,7 @@ __all__ = [
     "Delivery",
     "Draft",
     "Endorsement",
+    "FactsDue",
     "Flag",
     "FlagReason",
     "FlagStatus",
@@ -56,6 +59,7 @@ __all__ = [
     "Post",
     "Preference",
     "Pseudonym",
+    "QuestionFact",
     "ReplyAddress",
     "ResponseTemplate",
     "Revision",

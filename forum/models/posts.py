@@ -35,6 +35,11 @@ class Post(Writing):
             models.Index(fields=["thread", "created_at", "id"], name="post_by_thread"),
             models.Index(fields=["author", "-created_at"], name="post_by_author"),
             models.Index(fields=["thread"], condition=~Q(moderation="shown"), name="post_moderated"),
+            # Admin: the list, and a filter of it that finds little.
+            models.Index(fields=["institution", "-created_at", "-id"], name="post_newest"),
+            models.Index(
+                fields=["institution", "-created_at", "-id"], condition=Q(deleted_at__isnull=False), name="post_deleted"
+            ),
         ]
 
     @property

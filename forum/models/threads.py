@@ -12,6 +12,10 @@ from accounts.models import Course, Tenanted, User, one_of
 from forum.models.writing import MAX_TITLE, MIN_TITLE, Writing
 from forum.querysets import TagQuerySet, ThreadQuerySet, ThreadReadQuerySet
 
+# As the conditions of the queue and of the insights say it, so that PostgreSQL knows one from the other.
+_LIVE = Q(deleted_at=None, merged_into=None)
+_UNANSWERED = _LIVE & Q(kind="question", status="open", moderation="shown")
+
 
 class Kind(models.TextChoices):
     QUESTION = "question", "Question"
@@ -133,6 +137,33 @@ class Thread(Writing):
             ),
             models.Index(fields=["course", "assignee"], condition=Q(assignee__isnull=False), name="thread_by_assignee"),
             models.Index(fields=["course", "created_at"], condition=~Q(moderation="shown"), name="thread_moderated"),
+            # The staff queue and the insights; the wall between institutions looks at what is included, too.
+            models.Index(
+                fields=["course", "created_at", "id"],
+                include=["institution", "duplicate_of"],
+                condition=_UNANSWERED,
+                name="thread_unanswered",
+            ),
+            models.Index(
+                fields=["course", "-same_count", "id"],
+                condition=_UNANSWERED & Q(duplicate_of=None, same_count__gt=0),
+                name="thread_wanted",
+            ),
+            models.Index(
+                fields=["course", "created_at", "id"],
+                condition=_LIVE & Q(visibility="staff", duplicate_of=None) & ~Q(status="resolved"),
+                name="thread_private_unsettled",
+            ),
+            # Admin: the list, and those of its filters that find little.
+            models.Index(fields=["institution", "-created_at", "-id"], name="thread_newest"),
+            models.Index(
+                fields=["institution", "-created_at", "-id"], condition=Q(is_locked=True), name="thread_locked"
+            ),
+            models.Index(
+                fields=["institution", "-created_at", "-id"],
+                condition=Q(deleted_at__isnull=False),
+                name="thread_deleted",
+            ),
         ]
 
     def __str__(self) -> str:

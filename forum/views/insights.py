@@ -6,7 +6,7 @@ from django.views.decorators.http import require_safe
 
 from accounts.access import SignedInRequest, get_member, require_staff
 from accounts.decorators import login_required
-from forum.insights import DAYS, KEPT_SECONDS, TABLES, Report, report
+from forum.insights import DAYS, TABLES, Report, report
 from forum.insights.figures import figures
 from forum.insights.numbers import WEEKDAYS
 from quokkaq.lib.charts import Series, bars, dots
@@ -34,7 +34,6 @@ def insights(request: SignedInRequest, slug: str) -> HttpResponse:
         "over_time": _over_time(found),
         "by_hour": _by_hour(found),
         "tables": {name: (table, table.rows(found)) for name, table in TABLES.items()},
-        "kept_seconds": KEPT_SECONDS,
         "problem": "" if known else f"There are numbers over {DAYS[0]}, {DAYS[1]} and {DAYS[2]} days. Showing {days}.",
     }
     return render(request, "forum/insights.html", context, status=200 if known else 400)

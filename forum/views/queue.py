@@ -69,8 +69,7 @@ def staff_queue(request: SignedInRequest, slug: str) -> HttpResponse:
 
 
 def _is_of(entry: Entry, who: str, me: object) -> bool:
-    assignee = entry.thread.assignee_id
-    return who == "all" or (assignee == me if who == "mine" else assignee is None)
+    return who == "all" or (entry.assignee_id == me if who == "mine" else entry.assignee_id is None)
 
 
 def _shown(request: SignedInRequest) -> int:

@@ -132,7 +132,19 @@ def generated(sizes: Sizes) -> Iterator[Any]:
             owner.execute(f"CREATE DATABASE {made}")
             _build(found, sizes, made)
             owner.execute(f"ALTER DATABASE {made} RENAME TO {sizes.database}")
+    make_facts()
     yield found
+
+
+def make_facts() -> None:
+    """Make what the insights add up, where it is due: the worker's work."""
+    from forum.insights.facts import refresh_facts
+    from quokkaq.lib import tenancy
+
+    for institution in tenancy.institutions():
+        with tenancy.scope(institution):
+            while refresh_facts():
+                pass
 
 
 def _build(found: Any, sizes: Sizes, database: str) -> None:
@@ -436,6 +448,10 @@ _STATEMENTS = {
             b.id, t.id, p.id
         FROM bench_post b JOIN bench_thread t ON t.id = b.thread JOIN bench_course c ON c.n = t.course
         JOIN bench_person p ON p.n = t.author WHERE b.author <> t.author AND b.created > now() - interval '180 days'""",
+    "what insights are due": """
+        INSERT INTO forum_factsdue (id, institution_id, thread_id, created_at)
+        SELECT gen_random_uuid(), institution_id, id, now() FROM forum_thread
+        WHERE kind = 'question' AND last_activity_at > now() - interval '182 days'""",
     "words of threads": """
         INSERT INTO forum_searchentry (id, institution_id, thread_id, post_id, vector)
         SELECT gen_random_uuid(), c.institution_id, t.id, NULL, x.b || {course_word}

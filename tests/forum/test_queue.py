@@ -15,7 +15,7 @@ from accounts.models import Course, Enrollment, PostingPolicy, User
 from ai_answers.models import Answer
 from forum import actions
 from forum.models import Assignment, Flag, Thread
-from forum.queue import Entry, Facts, Reason, load, queue, register_queue_source, unanswered, urgency
+from forum.queue import Facts, Reason, Row, load, queue, register_queue_source, unanswered, urgency
 from tests import factories
 from tests.factories import World
 
@@ -28,12 +28,12 @@ def order(member: Member) -> list[str]:
     return [entry.thread.title for entry in queue_of(member)]
 
 
-def queue_of(member: Member) -> list[Entry]:
+def queue_of(member: Member) -> list[Row]:
     return load(member, queue(member))
 
 
 def reasons(member: Member, thread: Thread) -> list[str]:
-    entry = next(entry for entry in queue(member) if entry.thread.pk == thread.pk)
+    entry = next(entry for entry in queue(member) if entry.thread_id == thread.pk)
     return [f"{reason.text} +{reason.points}" for reason in entry.urgency.reasons]
 
 

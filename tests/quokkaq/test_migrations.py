@@ -283,6 +283,8 @@ NO_WORD = {
     ],
     # The index of words is made anew, out of what it is an index of.
     "forum.0006_search_triggers": ["forum_searchentry.id", "forum_searchentry.vector"],
+    # What insights add up is made anew, out of what it is made of: noted once for each thread, for the task to make.
+    "forum.0019_first_facts": ["forum_factsdue"],
 }  # fmt: skip
 
 
