@@ -123,9 +123,7 @@ class World:
             people = {
                 "student": forum_data.STUDENT, "staff": forum_data.INSTRUCTOR, "operator": forum_data.OPERATOR,
             }  # fmt: skip
-            self.users = {
-                name: User.objects.get(email=forum_data.email(person)) for name, person in people.items()
-            }
+            self.users = {name: User.objects.get(email=forum_data.email(person)) for name, person in people.items()}
             self.clients = {name: self._client(user) for name, user in self.users.items()}
             self.newest: int = self.course.last_thread_number
             self.words = self._words()
@@ -442,7 +440,9 @@ def report(watch: Watch, rows: list[dict[str, Any]], plans: Path, out: Path | No
     )
     print(f"{len(slow)} shapes have a p95 above {P95_MS} ms, or took longer than {SINGLE_MS} ms once. Plans: {plans}")
     for one in slow:
-        print(f"\n  p50 {percentile(one.times, 0.5):.0f}, p95 {one.p95:.0f}, longest {max(one.times):.0f} ms, {len(one.times)} times")
+        print(
+            f"\n  p50 {percentile(one.times, 0.5):.0f}, p95 {one.p95:.0f}, longest {max(one.times):.0f} ms, {len(one.times)} times"
+        )
         print(f"  in {', '.join(sorted(one.pages)[:6])}\n  {one.sql[:400]}")
     explained = sorted((one for one in watch.shapes.values() if one.plan), key=lambda one: -one.explained)
     plans.write_text("\n\n".join(
