@@ -20,7 +20,7 @@ class SearchEntry(Tenanted):
     stands in the vector as a word, so that "these words in this course" is one look-up in one index.
     """
 
-    thread = models.ForeignKey(Thread, models.CASCADE, related_name="+")
+    thread = models.ForeignKey(Thread, models.CASCADE, related_name="+", db_index=False)
     post = models.ForeignKey(Post, models.CASCADE, null=True, related_name="+")
     vector = SearchVectorField()
 
@@ -66,7 +66,7 @@ class ThreadVector(Tenanted):
     """
 
     thread = models.OneToOneField(Thread, models.CASCADE, related_name="meaning")
-    course = models.ForeignKey(Course, models.CASCADE, related_name="+")
+    course = models.ForeignKey(Course, models.CASCADE, related_name="+", db_index=False)
     model = models.CharField(max_length=80)
     digest = models.CharField(max_length=64)
     made_from = models.DateTimeField()

@@ -31,7 +31,10 @@ pytestmark = [pytest.mark.drill, pytest.mark.xdist_group("connections")]
 
 PAIRS = 8
 THREADS = 4
-SECONDS = 12
+SECONDS = 10
+# On a machine with much to do it goes on until every act was looked at, but no longer than that.
+LONGER = 60
+ACTS = {"reply", "edit", "vote", "endorse", "title", "tell staff", "hide", "delete"}
 # The whole course but the hot threads: they stand below whatever was answered since.
 QUIET = 6
 SLUG = "cs-fresh"
@@ -248,7 +251,8 @@ class Pair:
         assert self.answered.acquire(timeout=60), "the reader isn't done"
         with self.site.lock:
             self.site.acts[act] += 1
-        if time.monotonic() > self.until:
+            seen = set(self.site.acts) == ACTS
+        if time.monotonic() > self.until + (0 if seen else LONGER):
             raise Done
 
     # Reading
@@ -428,5 +432,4 @@ def test_what_was_acknowledged_is_on_the_next_page_of_everybody(site: Site) -> N
     with all_at_once(site, SECONDS):
         pass
     assert not site.wrong, f"{len(site.wrong)} of {site.checked}: " + "\n".join(site.wrong[:20])
-    # Every kind of act was looked at, on however busy a machine.
-    assert set(site.acts) == {"reply", "edit", "vote", "endorse", "title", "tell staff", "hide", "delete"}, site.acts
+    assert set(site.acts) == ACTS, site.acts
