@@ -21,7 +21,7 @@ class SearchEntry(Tenanted):
     """
 
     thread = models.ForeignKey(Thread, models.CASCADE, related_name="+", db_index=False)
-    post = models.ForeignKey(Post, models.CASCADE, null=True, related_name="+")
+    post = models.ForeignKey(Post, models.CASCADE, null=True, related_name="+", db_index=False)
     vector = SearchVectorField()
 
     objects = SearchEntryQuerySet.as_manager()
@@ -34,6 +34,7 @@ class SearchEntry(Tenanted):
             GinIndex(fields=["vector"], name="search_entry_words"),
             # Suggestions and similar threads look at threads only, and are wanted while somebody types.
             GinIndex(fields=["vector"], name="search_thread_words", condition=Q(post=None)),
+            models.Index(fields=["post"], condition=Q(post__isnull=False), name="search_entry_by_post"),
         ]
 
     def __str__(self) -> str:

@@ -125,6 +125,11 @@ class Thread(Writing):
                 name="thread_by_status",
             ),
             models.Index(fields=["course", "-last_activity_at"], condition=Q(is_pinned=True), name="thread_pinned"),
+            models.Index(
+                fields=["course", "-last_activity_at", "-id"],
+                condition=Q(deleted_at=None, visibility="staff"),
+                name="thread_private",
+            ),
             models.Index(fields=["author", "course", "-last_activity_at", "-id"], name="thread_by_author"),
             models.Index(
                 fields=["assignment", "-last_activity_at", "-id"],

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from django.core import signing
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model, QuerySet
+from django.db.models.fields.tuple_lookups import Tuple, TupleGreaterThan, TupleLessThan
 
 M = TypeVar("M", bound=Model)
 _SALT = "quokkaq.keyset"
@@ -43,11 +44,9 @@ def page(rows: QuerySet[M], *, order: str, cursor: str, size: int, scope: str, a
     """
     if cursor:
         key, row_id = _decode(cursor, scope, rows, order)
-        # The first condition alone bounds the index scan; the second settles ties.
-        beyond = "gt" if ascending else "lt"
-        rows = rows.filter(
-            Q(**{f"{order}__{beyond}e": key}) & (Q(**{f"{order}__{beyond}": key}) | Q(**{f"id__{beyond}": row_id}))
-        )
+        # Compared as a row, the index is entered at that very place, however many rows have the same key.
+        beyond = TupleGreaterThan if ascending else TupleLessThan
+        rows = rows.filter(beyond(Tuple(order, "id"), (key, row_id)))
     sign = "" if ascending else "-"
     found = list(rows.order_by(f"{sign}{order}", f"{sign}id")[: size + 1])
     items = found[:size]

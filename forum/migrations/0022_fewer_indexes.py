@@ -9,7 +9,7 @@ from quokkaq.lib.database.operations import RemoveKeyIndexesConcurrently
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies: ClassVar = [("forum", "0014_tenancy")]
+    dependencies: ClassVar = [("forum", "0021_private_threads")]
     operations: ClassVar = [
         RemoveKeyIndexesConcurrently(
             keys={
@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
                 "endorsement": ["post"],
                 "follow": ["user", "thread"],
                 "notification": ["user"],
-                "searchentry": ["thread"],
+                "searchentry": ["thread", "post"],
                 "threadvector": ["course"],
             }
         )
