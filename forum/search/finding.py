@@ -176,7 +176,8 @@ def _request(query: Query, member: Member) -> Request:
         rarity.mean_length,
         whole_words=parse(query.words) if words and whole.keys() != weights.keys() else words,
         whole_weights=whole,
-        is_common=bool(weights) and _is_common(rarity, weights, any_of="|" in words),
+        # What is taken away by `-word` may be as rare as it likes.
+        is_common=bool(weights) and _is_common(rarity, weights, any_of="|" in words or "!" in words),
         written_by=_written_by(member, query),
     )
 
