@@ -22,6 +22,8 @@ from quokkaq.lib import keyset, tenancy
 from tests import factories
 from tests.factories import World
 
+pytestmark = pytest.mark.django_db
+
 # Tables that grow with what people write. Reading one from end to end is what this is about.
 LARGE = {
     "forum_thread", "forum_post", "forum_searchentry", "forum_threadread", "forum_threadtag", "forum_vote",
