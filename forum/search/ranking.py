@@ -22,7 +22,7 @@ STATISTICS_SECONDS = 600
 FIELD_WEIGHT = {"A": 1.0, "B": 0.4, "C": 0.4, "D": 0.4}
 DEEP = 400
 POOL = 2_000
-THREAD_POOL = 8_000
+THREAD_POOL = 4_000
 # In a course with a handful of threads no word is rare yet: it is counted as if so many others stood beside them.
 BACKGROUND = 50
 
