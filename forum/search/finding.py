@@ -349,6 +349,8 @@ def _wanted(threads: ThreadQuerySet, member: Member, query: Query) -> ThreadQuer
                 threads = threads.filter(endorsement_count__gt=0)
             case "private":
                 threads = threads.filter(visibility=Visibility.STAFF)
+                if not member.is_staff:
+                    threads = threads.filter(author=member.user)
             case "pinned":
                 threads = threads.filter(is_pinned=True)
             case "locked":
