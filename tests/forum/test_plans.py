@@ -109,7 +109,7 @@ def _reads_all(node: dict[str, Any]) -> bool:
 
 def _sorts_much(node: dict[str, Any]) -> bool:
     # What comes out of a sort below a limit is few; what goes in is what it costs.
-    return node["Node Type"] == "Sort" and max(below["Plan Rows"] for below in node["Plans"]) > SORTED
+    return node["Node Type"] == "Sort" and any(below["Plan Rows"] > SORTED for below in node["Plans"])
 
 
 def explain(sql: str) -> Plan:
@@ -241,6 +241,14 @@ def test_the_inbox_walks_what_somebody_was_told(full: Full, name: str) -> None:
     assert "notification_inbox" in {used for plan in plans for used in plan.indexes}
 
 
+@pytest.fixture
+def can_seek() -> None:
+    """Have tables read whole only where no index serves: where half of so small a table is wanted, that would be cheapest."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+
+
+@pytest.mark.usefixtures("can_seek")
 def test_a_search_for_a_word_that_stands_everywhere_reads_a_bounded_part(full: Full) -> None:
     plans = full.plans("noor", "/c/full-1/search/?q=words")
     pools = [plan for plan in plans if "AS pool" in plan.sql and "post_id IS NULL" in plan.sql]
@@ -251,6 +259,7 @@ def test_a_search_for_a_word_that_stands_everywhere_reads_a_bounded_part(full: F
     assert max(limits) <= ranking.THREAD_POOL
 
 
+@pytest.mark.usefixtures("can_seek")
 def test_similar_threads_are_found_by_index(full: Full) -> None:
     member = full.world.member("noor", full.world.course)
     with tenancy.scope(full.world.institution.pk), CaptureQueriesContext(connection) as asked:
@@ -261,6 +270,7 @@ def test_similar_threads_are_found_by_index(full: Full) -> None:
     assert not [(plan.faults, plan.sql[:300]) for plan in plans if any(_reads_all(node) for node in plan.nodes)]
 
 
+@pytest.mark.usefixtures("can_seek")
 def test_the_staff_queue_reads_no_table_whole(full: Full) -> None:
     plans = full.plans("ada", "/c/full-1/queue/")
     assert not [plan.sql[:300] for plan in plans if any(_reads_all(node) for node in plan.nodes)]
