@@ -277,9 +277,23 @@ class SearchEntryQuerySet(models.QuerySet["SearchEntry"]):
         As correlated `EXISTS`: the index on words comes first, and what it finds is checked row by row. A post that may
         be read stands in a thread that may be read.
         """
-        thread = _rows("Thread").visible_to(member).filter(pk=OuterRef("thread_id"))
-        post = _rows("Post").visible_to(member).filter(pk=OuterRef("post_id"))
-        return self.filter((Q(post=None) & Exists(thread)) | (Q(post__isnull=False) & Exists(post)))
+        return self.filter(self._thread_seen(member) | self._post_seen(member))
+
+    def of_threads(self, member: Member) -> "SearchEntryQuerySet":
+        """Return the entries of threads the member may read. An "or" with those of posts would read all of both first."""
+        return self.filter(self._thread_seen(member))
+
+    def of_posts(self, member: Member) -> "SearchEntryQuerySet":
+        """Return the entries of posts the member may read."""
+        return self.filter(self._post_seen(member))
+
+    @staticmethod
+    def _thread_seen(member: Member) -> Q:
+        return Q(post=None) & Q(Exists(_rows("Thread").visible_to(member).filter(pk=OuterRef("thread_id"))))
+
+    @staticmethod
+    def _post_seen(member: Member) -> Q:
+        return Q(post__isnull=False) & Q(Exists(_rows("Post").visible_to(member).filter(pk=OuterRef("post_id"))))
 
     def in_course(self, member: Member, words: str) -> "SearchEntryQuerySet":
         """Return the entries of the member's course that fit `words`, a `tsquery`."""

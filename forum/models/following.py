@@ -16,8 +16,8 @@ class FollowState(models.TextChoices):
 class Follow(Tenanted):
     """What somebody said about a thread, or did in it: who asks, replies or joins a question follows it."""
 
-    user = models.ForeignKey(User, models.CASCADE, related_name="+")
-    thread = models.ForeignKey(Thread, models.CASCADE, related_name="follows")
+    user = models.ForeignKey(User, models.CASCADE, related_name="+", db_index=False)
+    thread = models.ForeignKey(Thread, models.CASCADE, related_name="follows", db_index=False)
     state = models.CharField(max_length=10, choices=FollowState, default=FollowState.FOLLOWING)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 

@@ -42,7 +42,7 @@ class Notification(Tenanted):
     `actor` is set for staff who acted under their name only; who wrote `post` is told by its byline.
     """
 
-    user = models.ForeignKey(User, models.CASCADE, related_name="notifications")
+    user = models.ForeignKey(User, models.CASCADE, related_name="notifications", db_index=False)
     course = models.ForeignKey(Course, models.CASCADE, related_name="+")
     thread = models.ForeignKey(Thread, models.CASCADE, related_name="+")
     post = models.ForeignKey(Post, models.CASCADE, null=True, blank=True, related_name="+")

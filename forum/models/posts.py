@@ -15,7 +15,7 @@ from forum.querysets import PostQuerySet, RevisionQuerySet
 class Post(Writing):
     """A reply to a thread (an answer), or a comment under a reply."""
 
-    thread = models.ForeignKey(Thread, models.CASCADE, related_name="posts")
+    thread = models.ForeignKey(Thread, models.CASCADE, related_name="posts", db_index=False)
     parent = models.ForeignKey("self", models.CASCADE, null=True, blank=True, related_name="comments")
     # Whether the author was staff of the course when writing; it stays true when they leave.
     is_by_staff = models.BooleanField(default=False, editable=False)
@@ -54,8 +54,8 @@ class Post(Writing):
 class Revision(Tenanted):
     """What a thread or post said before one edit. `editor` is empty when the text is under a pseudonym."""
 
-    thread = models.ForeignKey(Thread, models.CASCADE, null=True, blank=True, related_name="revisions")
-    post = models.ForeignKey(Post, models.CASCADE, null=True, blank=True, related_name="revisions")
+    thread = models.ForeignKey(Thread, models.CASCADE, null=True, blank=True, related_name="revisions", db_index=False)
+    post = models.ForeignKey(Post, models.CASCADE, null=True, blank=True, related_name="revisions", db_index=False)
     editor = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
     title = models.CharField(max_length=MAX_TITLE, blank=True)
     body = models.TextField()

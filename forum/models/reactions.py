@@ -13,7 +13,7 @@ from forum.querysets import EndorsementQuerySet, SameQuestionQuerySet, VoteQuery
 class Vote(Tenanted):
     """One person's upvote of one thread or one post."""
 
-    user = models.ForeignKey(User, models.CASCADE, related_name="+")
+    user = models.ForeignKey(User, models.CASCADE, related_name="+", db_index=False)
     thread = models.ForeignKey(Thread, models.CASCADE, null=True, blank=True, related_name="votes")
     post = models.ForeignKey(Post, models.CASCADE, null=True, blank=True, related_name="votes")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -36,7 +36,7 @@ class Vote(Tenanted):
 class SameQuestion(Tenanted):
     """Somebody has the question of a thread too. It says more than a vote: they wait for the answer."""
 
-    user = models.ForeignKey(User, models.CASCADE, related_name="+")
+    user = models.ForeignKey(User, models.CASCADE, related_name="+", db_index=False)
     thread = models.ForeignKey(Thread, models.CASCADE, related_name="same_questions")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -52,7 +52,7 @@ class SameQuestion(Tenanted):
 class Endorsement(Tenanted):
     """A member of staff puts their name, and the role they have now, under a post."""
 
-    post = models.ForeignKey(Post, models.CASCADE, related_name="endorsements")
+    post = models.ForeignKey(Post, models.CASCADE, related_name="endorsements", db_index=False)
     endorser = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
     role = models.CharField(max_length=10, choices=Role)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -20,8 +20,8 @@ class SearchEntry(Tenanted):
     stands in the vector as a word, so that "these words in this course" is one look-up in one index.
     """
 
-    thread = models.ForeignKey(Thread, models.CASCADE, related_name="+")
-    post = models.ForeignKey(Post, models.CASCADE, null=True, related_name="+")
+    thread = models.ForeignKey(Thread, models.CASCADE, related_name="+", db_index=False)
+    post = models.ForeignKey(Post, models.CASCADE, null=True, related_name="+", db_index=False)
     vector = SearchVectorField()
 
     objects = SearchEntryQuerySet.as_manager()
@@ -34,6 +34,7 @@ class SearchEntry(Tenanted):
             GinIndex(fields=["vector"], name="search_entry_words"),
             # Suggestions and similar threads look at threads only, and are wanted while somebody types.
             GinIndex(fields=["vector"], name="search_thread_words", condition=Q(post=None)),
+            models.Index(fields=["post"], condition=Q(post__isnull=False), name="search_entry_by_post"),
         ]
 
     def __str__(self) -> str:
@@ -66,7 +67,7 @@ class ThreadVector(Tenanted):
     """
 
     thread = models.OneToOneField(Thread, models.CASCADE, related_name="meaning")
-    course = models.ForeignKey(Course, models.CASCADE, related_name="+")
+    course = models.ForeignKey(Course, models.CASCADE, related_name="+", db_index=False)
     model = models.CharField(max_length=80)
     digest = models.CharField(max_length=64)
     made_from = models.DateTimeField()

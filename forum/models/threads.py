@@ -54,7 +54,7 @@ class Tag(Tenanted):
 class Thread(Writing):
     """A question, discussion or announcement in a course; people call it by its number, `#123`."""
 
-    course = models.ForeignKey(Course, models.CASCADE, related_name="threads")
+    course = models.ForeignKey(Course, models.CASCADE, related_name="threads", db_index=False)
     number = models.PositiveIntegerField(editable=False)
     title = models.CharField(max_length=MAX_TITLE)
     kind = models.CharField(max_length=12, choices=Kind, default=Kind.QUESTION)
@@ -129,6 +129,11 @@ class Thread(Writing):
                 name="thread_by_status",
             ),
             models.Index(fields=["course", "-last_activity_at"], condition=Q(is_pinned=True), name="thread_pinned"),
+            models.Index(
+                fields=["course", "-last_activity_at", "-id"],
+                condition=Q(deleted_at=None, visibility="staff"),
+                name="thread_private",
+            ),
             models.Index(fields=["author", "course", "-last_activity_at", "-id"], name="thread_by_author"),
             models.Index(
                 fields=["assignment", "-last_activity_at", "-id"],
@@ -186,7 +191,7 @@ class Thread(Writing):
 class ThreadTag(Tenanted):
     """One tag on one thread."""
 
-    thread = models.ForeignKey(Thread, models.CASCADE, related_name="+")
+    thread = models.ForeignKey(Thread, models.CASCADE, related_name="+", db_index=False)
     tag = models.ForeignKey(Tag, models.CASCADE, related_name="+")
 
     class Meta:
@@ -200,7 +205,7 @@ class ThreadRead(Tenanted):
     """Up to when somebody has read a thread."""
 
     thread = models.ForeignKey(Thread, models.CASCADE, related_name="reads")
-    user = models.ForeignKey(User, models.CASCADE, related_name="+")
+    user = models.ForeignKey(User, models.CASCADE, related_name="+", db_index=False)
     read_at = models.DateTimeField()
     # False until `forum.count_readers` has added this reader to the thread's count.
     is_counted = models.BooleanField(default=False)

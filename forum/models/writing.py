@@ -66,7 +66,7 @@ class Pseudonym(Tenanted):
 class Writing(Tenanted):
     """Markdown with its rendered HTML beside it, an author, and whether the author is shown."""
 
-    author = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="%(class)ss")
+    author = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="%(class)ss", db_index=False)
     anonymity = models.CharField(max_length=10, choices=Anonymity, default=Anonymity.NAMED)
     pseudonym = models.ForeignKey(Pseudonym, models.RESTRICT, null=True, blank=True, editable=False, related_name="+")
     body = models.TextField(max_length=MAX_BODY)

@@ -1,7 +1,7 @@
 """Answering a search: candidates by the index, ranked by BM25, merged from every source, cut into pages."""
 
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from html import unescape
@@ -35,8 +35,10 @@ RAREST = 4
 # Where even the rarest word wanted stands in more of the sampled threads, only the best-ranked entries are looked at,
 # whoever may read them; unless they leave less than a page.
 COMMON = 50
+# So many of the newest texts that are wanted are looked through for words that stand everywhere.
+WANTED = 2_000
 # Of the people and pseudonyms that a `by:` may mean, no more are looked for.
-MEANT = 500
+MEANT = 100
 # With fewer results that have all the words, those that have some are added.
 ENOUGH = 5
 NOTHING_TO_LOOK_FOR = (
@@ -174,7 +176,8 @@ def _request(query: Query, member: Member) -> Request:
         rarity.mean_length,
         whole_words=parse(query.words) if words and whole.keys() != weights.keys() else words,
         whole_weights=whole,
-        is_common=bool(weights) and _is_common(rarity, weights, any_of="|" in words),
+        # What is taken away by `-word` may be as rare as it likes.
+        is_common=bool(weights) and _is_common(rarity, weights, any_of="|" in words or "!" in words),
         written_by=_written_by(member, query),
     )
 
@@ -214,7 +217,7 @@ def rank_threads(member: Member, request: Request) -> list[Hit]:
     """Rank what threads say themselves."""
     query = request.query
     if request.words:
-        return _rank_entries("threads", member, request, SearchEntry.objects.filter(post=None))
+        return _rank_entries("threads", member, request)
     rows = dated(_wanted(Thread.objects.visible_to(member), member, query).filter(request.written_by), query)
     found = rows.order_by("-created_at", "-id").values_list("pk", "created_at")[:CANDIDATES]
     return [Hit("threads", key, when.timestamp()) for key, when in found]
@@ -224,7 +227,7 @@ def rank_posts(member: Member, request: Request) -> list[Hit]:
     """Rank replies and comments. Without words, they are listed only when somebody's are asked for."""
     query = request.query
     if request.words:
-        return _rank_entries("posts", member, request, SearchEntry.objects.exclude(post=None))
+        return _rank_entries("posts", member, request)
     if not query.by:
         return []
     posts = Post.objects.visible_to(member)
@@ -234,20 +237,13 @@ def rank_posts(member: Member, request: Request) -> list[Hit]:
     return [Hit("posts", key, when.timestamp()) for key, when in rows.values_list("pk", "created_at")[:CANDIDATES]]
 
 
-def _rank_entries(place: str, member: Member, request: Request, entries: SearchEntryQuerySet) -> list[Hit]:
-    is_thread = place == "threads"
-    key = "thread_id" if is_thread else "post_id"
+def _rank_entries(place: str, member: Member, request: Request) -> list[Hit]:
+    key = "thread_id" if place == "threads" else "post_id"
     rank = RawSQL("ts_rank(vector, %s::tsquery, 1)", [request.words], output_field=FloatField())
     found: dict[uuid.UUID, uuid.UUID] = {}
-    for deep in (True, False) if request.is_common and not request.query.by else (False,):
-        rows = entries.in_course(member, request.words)
-        if deep:
-            # Tags and states leave few of them.
-            deep_enough = ranking.DEEP * (4 if request.query.tags or request.query.states else 1)
-            best = ranking.best_entries(member.course, request.words, posts=not is_thread, deep=deep_enough)
-            rows = SearchEntry.objects.filter(pk__in=best)
-        rows = _readable(rows, member, request, key)
-        ranked = rows.annotate(rank=rank).order_by("-rank", "pk")[:CANDIDATES]
+    for rows in _candidates(place, member, request):
+        readable = rows.of_threads(member) if place == "threads" else rows.of_posts(member)
+        ranked = readable.annotate(rank=rank).order_by("-rank", "pk")[:CANDIDATES]
         found = dict(ranked.values_list("pk", key))
         if len(found) >= PAGE_SIZE:
             break
@@ -255,20 +251,63 @@ def _rank_entries(place: str, member: Member, request: Request, entries: SearchE
     return [Hit(place, found[entry], score) for entry, score in scores.items()]
 
 
-def _readable(rows: SearchEntryQuerySet, member: Member, request: Request, key: str) -> SearchEntryQuerySet:
-    """Return the entries of what the member may read that was written by whom, when and where the query wants."""
+def _candidates(place: str, member: Member, request: Request) -> Iterator[SearchEntryQuerySet]:
+    """Yield where to look: if too little of it may be read, in the next one.
+
+    A rare word finds few rows. With one that stands everywhere the best are taken first, whoever may read them and whatever
+    else is wanted; then the newest that are wanted. Neither reads the whole course.
+    """
     query = request.query
-    rows = rows.visible_to(member)
-    if query.tags or query.states:
-        rows = rows.filter(Exists(_wanted(Thread.objects.all(), member, query).filter(pk=OuterRef("thread_id"))))
-    if query.by or query.after or query.before:
-        written = (
-            dated(Thread.objects.filter(request.written_by), query)
-            if key == "thread_id"
-            else dated(Post.objects.filter(request.written_by), query)
+    if not request.is_common:
+        yield _wanted_entries(SearchEntry.objects.in_course(member, request.words), place, member, request)
+        return
+    if not query.by:
+        # Tags and states leave few of them.
+        deep = ranking.DEEP * (4 if query.tags or query.states else 1)
+        best = ranking.best_entries(member.course, request.words, posts=place != "threads", deep=deep)
+        yield _wanted_entries(SearchEntry.objects.filter(pk__in=best), place, member, request)
+    entries = SearchEntry.objects.in_course(member, request.words)
+    if query.by:
+        model = Thread if place == "threads" else Post
+        written = dated(model.objects.visible_to(member).filter(request.written_by), query)
+        newest = _first(written.order_by("-created_at", "-pk"))
+        yield _of_threads_wanted(
+            entries.filter(**{f"{'thread' if place == 'threads' else 'post'}_id__in": newest}), member, query
         )
-        rows = rows.filter(**{f"{key}__in": written.values("pk")})
-    return rows
+    elif query.tags or query.states or query.after or query.before:
+        threads = _wanted(Thread.objects.visible_to(member), member, query)
+        if query.after:
+            threads = threads.filter(last_activity_at__gte=query.after)
+        if query.before:
+            threads = threads.filter(created_at__lt=query.before)
+        newest = _first(threads.order_by("-last_activity_at", "-pk"))
+        yield _dated_entries(entries.filter(thread_id__in=newest), place, query)
+
+
+def _first(rows: "QuerySet[Any]") -> list[uuid.UUID]:
+    """Return the keys of the first `WANTED` rows: as a list, that they are looked up by."""
+    return list(rows.values_list("pk", flat=True)[:WANTED])
+
+
+def _wanted_entries(rows: SearchEntryQuerySet, place: str, member: Member, request: Request) -> SearchEntryQuerySet:
+    """Return the entries of what was written by whom, when and where the query wants."""
+    query = request.query
+    rows = _of_threads_wanted(rows, member, query)
+    if query.by:
+        model = Thread if place == "threads" else Post
+        column = "thread_id" if place == "threads" else "post_id"
+        rows = rows.filter(Exists(model.objects.filter(request.written_by, pk=OuterRef(column))))
+    return _dated_entries(rows, place, query)
+
+
+def _of_threads_wanted(rows: SearchEntryQuerySet, member: Member, query: Query) -> SearchEntryQuerySet:
+    if not (query.tags or query.states):
+        return rows
+    return rows.filter(Exists(_wanted(Thread.objects.all(), member, query).filter(pk=OuterRef("thread_id"))))
+
+
+def _dated_entries(rows: SearchEntryQuerySet, place: str, query: Query) -> SearchEntryQuerySet:
+    return dated(rows, query, "thread__created_at" if place == "threads" else "post__created_at")
 
 
 def rank_rows(place: str, request: Request, rows: QuerySet[M], column: str) -> list[Hit]:
@@ -310,6 +349,8 @@ def _wanted(threads: ThreadQuerySet, member: Member, query: Query) -> ThreadQuer
                 threads = threads.filter(endorsement_count__gt=0)
             case "private":
                 threads = threads.filter(visibility=Visibility.STAFF)
+                if not member.is_staff:
+                    threads = threads.filter(author=member.user)
             case "pinned":
                 threads = threads.filter(is_pinned=True)
             case "locked":

@@ -22,6 +22,7 @@ STATISTICS_SECONDS = 600
 FIELD_WEIGHT = {"A": 1.0, "B": 0.4, "C": 0.4, "D": 0.4}
 DEEP = 400
 POOL = 2_000
+THREAD_POOL = 4_000
 # In a course with a handful of threads no word is rare yet: it is counted as if so many others stood beside them.
 BACKGROUND = 50
 
@@ -99,13 +100,13 @@ def scores(
 def best_entries(course: Course, words: str, *, posts: bool, deep: int = DEEP) -> RawSQL:
     """Return a subquery: the `deep` entries of a course that fit `words` best, whoever may read them.
 
-    Among replies with a word that stands everywhere, only `POOL` are compared: the time goes into reading the rows.
+    With a word that stands everywhere, only `POOL` are compared: the time goes into reading the rows.
     """
-    which, limit = ("NOT NULL", f"LIMIT {POOL}") if posts else ("NULL", "")
+    which, pool = ("NOT NULL", POOL) if posts else ("NULL", THREAD_POOL)
     return RawSQL(  # noqa: S611 (constants, and parameters)  # rule: raw-sql (constants)
         f"""
         SELECT pool.id FROM (
-            SELECT id, vector FROM forum_searchentry WHERE post_id IS {which} AND vector @@ %s::tsquery {limit}
+            SELECT id, vector FROM forum_searchentry WHERE post_id IS {which} AND vector @@ %s::tsquery LIMIT {pool:d}
         ) AS pool ORDER BY ts_rank(pool.vector, %s::tsquery, 1) DESC, pool.id LIMIT {deep:d}
         """,  # noqa: S608 (constants)
         [in_course(course, words), words],

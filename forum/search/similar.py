@@ -176,7 +176,7 @@ def _marks(title: str) -> tuple[frozenset[str], bool]:
 
 def _by_meaning(member: Member, near: Mapping[UUID, meaning.Near]) -> dict[UUID, tuple[UUID, str]]:
     """Return the search entry and the title of each of these threads."""
-    rows = SearchEntry.objects.filter(thread__in=near, post=None).visible_to(member)
+    rows = SearchEntry.objects.filter(thread__in=near).of_threads(member)
     return {key: (entry, name) for entry, key, name in rows.values_list("pk", "thread_id", "thread__title")}
 
 
@@ -184,7 +184,7 @@ def _by_words(member: Member, in_title: Collection[str], rarity: ranking.Rarity)
     """Return the search entry and the title of threads with rare words of a title."""
     words = ranking.any_of(rarity.rarest(in_title, RAREST))
     best_entries = ranking.best_entries(member.course, words, posts=False)
-    rows = SearchEntry.objects.filter(pk__in=best_entries).visible_to(member)
+    rows = SearchEntry.objects.filter(pk__in=best_entries).of_threads(member)
     rank = RawSQL("ts_rank(vector, %s::tsquery, 1)", [ranking.any_of(in_title)], output_field=FloatField())
     rows = rows.annotate(rank=rank).order_by("-rank", "pk")
     found = rows.values_list("pk", "thread_id", "thread__title")[:CANDIDATES]

@@ -174,6 +174,8 @@ class Listing:
                 threads = threads.filter(status=Status.RESOLVED)
             case "private":
                 threads = threads.filter(visibility=Visibility.STAFF)
+                if not member.is_staff:
+                    threads = threads.filter(author=member.user)  # as `visible_to` says, but found by an index
         if self.tag:
             threads = threads.filter(tags__slug=self.tag)
         if self.kind:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from django.core import signing
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model, QuerySet
+from django.db.models.fields.tuple_lookups import Tuple, TupleGreaterThan, TupleLessThan
 
 M = TypeVar("M", bound=Model)
 _SALT = "quokkaq.keyset"
@@ -60,12 +61,9 @@ def seek(
 ) -> QuerySet[M]:
     """Return the rows of a page after `place` and one more, in order."""
     if place is not None:
-        key, row_id = place
-        # The first condition alone bounds the index scan; the second settles ties.
-        beyond = "gt" if ascending else "lt"
-        rows = rows.filter(
-            Q(**{f"{order}__{beyond}e": key}) & (Q(**{f"{order}__{beyond}": key}) | Q(**{f"id__{beyond}": row_id}))
-        )
+        # Compared as a row, the index is entered at that very place, however many rows have the same key.
+        beyond = TupleGreaterThan if ascending else TupleLessThan
+        rows = rows.filter(beyond(Tuple(order, "id"), place))
     sign = "" if ascending else "-"
     return rows.order_by(f"{sign}{order}", f"{sign}id")[: size + 1]
 

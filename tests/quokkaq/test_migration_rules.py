@@ -13,7 +13,12 @@ from django.db.models.functions import Now
 from pytest_django.plugin import DjangoDbBlocker
 
 from ops.rules import migrations as rules
-from quokkaq.lib.database.operations import AddIndexConcurrently, AddUniqueConcurrently, RemoveIndexConcurrently
+from quokkaq.lib.database.operations import (
+    AddIndexConcurrently,
+    AddUniqueConcurrently,
+    RemoveIndexConcurrently,
+    RemoveKeyIndexesConcurrently,
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -107,6 +112,7 @@ SAFE: dict[str, tuple[bool, list[Operation]]] = {
     ], {"constraints": [models.CheckConstraint(condition=models.Q(id__gt=0), name="id_positive")]})]),
     "an index, concurrently": (False, [AddIndexConcurrently("thread", INDEX)]),
     "an index taken away, concurrently": (False, [RemoveIndexConcurrently("thread", "by_title")]),
+    "indexes of keys taken away, concurrently": (False, [RemoveKeyIndexesConcurrently(keys={"thread": ["size"]})]),
     "a unique constraint, concurrently": (False, [AddUniqueConcurrently("thread", ONE)]),
     "a check that isn't validated yet": (True, [postgres.AddConstraintNotValid("thread", BIG)]),
     "a check being validated": (True, [SQL("ALTER TABLE samples_thread VALIDATE CONSTRAINT size_positive", "")]),

@@ -3,12 +3,13 @@
 Each stands alone in a migration with `atomic = False` (`ops/rules/migrations.py` sees to it).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from django.contrib.postgres import operations
 from django.db.migrations import AddConstraint
+from django.db.migrations.operations.base import Operation, OperationCategory
 from django.db.models import UniqueConstraint
 
 
@@ -76,6 +77,59 @@ class AddUniqueConcurrently(operations.NotInTransactionMixin, AddConstraint):
         if self.constraint.condition is None and not _is_constraint(schema_editor, self.constraint.name):
             # rule: raw-sql (names of our own tables, quoted)
             schema_editor.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name}")
+
+
+class RemoveKeyIndexesConcurrently(operations.NotInTransactionMixin, Operation):
+    """Take away the indexes that Django makes for foreign keys, where another one begins with the same column.
+
+    Args:
+        keys: names of models, and for each the names of its keys.
+    """
+
+    atomic = False
+    reversible = True
+    category = OperationCategory.ALTERATION
+
+    def __init__(self, keys: Mapping[str, Sequence[str]]) -> None:
+        self.keys = keys
+
+    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
+        return type(self).__name__, [], {"keys": self.keys}
+
+    def describe(self) -> str:
+        return f"Concurrently remove indexes of foreign keys of {', '.join(self.keys)}"
+
+    def state_forwards(self, app_label: str, state: Any) -> None:
+        for model_name, names in self.keys.items():
+            for name in names:
+                field = state.models[app_label, model_name].get_field(name).clone()
+                field.db_index = False
+                state.alter_field(app_label, model_name, name, field, preserve_default=True)
+
+    def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        self._ensure_not_in_transaction(schema_editor)
+        with _patience(schema_editor):
+            for _, _, name in self._indexes(app_label, schema_editor, from_state):
+                # rule: raw-sql (a name of our own, quoted)
+                schema_editor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {schema_editor.quote_name(name)}")
+
+    def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        self._ensure_not_in_transaction(schema_editor)
+        with _patience(schema_editor):
+            for table, column, name in self._indexes(app_label, schema_editor, to_state):
+                if not _is_built(schema_editor, name):
+                    quoted = [schema_editor.quote_name(part) for part in (name, table, column)]
+                    # rule: raw-sql (names of our own, quoted)
+                    schema_editor.execute("CREATE INDEX CONCURRENTLY {} ON {} ({})".format(*quoted))
+
+    def _indexes(self, app_label: str, schema_editor: Any, state: Any) -> Iterator[tuple[str, str, str]]:
+        """Yield table, column and name of each index, as Django named it."""
+        for model_name, names in self.keys.items():
+            model = state.apps.get_model(app_label, model_name)
+            if self.allow_migrate_model(schema_editor.connection.alias, model):
+                for name in names:
+                    table, column = model._meta.db_table, model._meta.get_field(name).column
+                    yield table, column, schema_editor._create_index_name(table, [column], suffix="")
 
 
 @contextmanager
