@@ -1,0 +1,75 @@
+"""The load test that operators send (ops/load), sent for a quarter of a minute at gunicorn as shipped."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ops.load import acts
+from tests.clusters import Cluster, folder
+from tests.processes import ROOT, environment
+from tests.serving import Web, command, migrate, variables, web
+
+pytestmark = [pytest.mark.drill, pytest.mark.xdist_group("load")]
+
+PEOPLE = 8
+
+
+def locust() -> str:
+    found = ROOT / ".local" / "load" / "bin" / "locust"
+    if found.exists():
+        return str(found)
+    if program := shutil.which("locust"):
+        return program
+    if os.environ.get("CI"):
+        pytest.fail("Locust is not installed: run `make load-tools`")
+    pytest.skip("Locust is not installed: run `make load-tools`")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Web, Path]]:
+    people = tmp_path_factory.mktemp("load") / "people.csv"
+    with folder() as home:
+        cluster = Cluster(home)
+        cluster.init(fsync="off")
+        cluster.start()
+        try:
+            migrate(cluster)
+            owner = variables(cluster)
+            command("make_load_people", "--people", str(PEOPLE), "--courses", "2", "--out", str(people), **owner)
+            with web(cluster) as running:
+                yield running, people
+        finally:
+            cluster.stop()
+
+
+def send(server: tuple[Web, Path], *options: str) -> subprocess.CompletedProcess[str]:
+    """Run Locust without its page; its numbers are on standard output."""
+    running, people = server
+    return subprocess.run(
+        [
+            locust(), "-f", "ops/load/locustfile.py", "--headless", "--only-summary", "--json",
+            "--host", f"http://127.0.0.1:{running.port}", "--people", str(people), "--users", str(PEOPLE),
+            "--spawn-rate", str(PEOPLE), "--run-time", "15s", "--stop-timeout", "20s", "--think", "0.05", *options,
+        ],
+        cwd=ROOT, env=environment(), capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+def test_every_kind_of_act_is_done_and_none_fails(server: tuple[Web, Path]) -> None:
+    done = send(server, "--allow", "127.0.0.1", "--each-once")
+    assert done.returncode == 0, done.stderr[-3000:]
+    counts = {row["name"]: (row["num_requests"], row["num_failures"]) for row in json.loads(done.stdout)}
+    assert {*acts.mix(), "sign-in page", "sign-in"} <= set(counts)
+    assert all(failures == 0 for _, failures in counts.values()), counts
+
+
+def test_a_host_that_was_not_named_twice_is_left_alone(server: tuple[Web, Path]) -> None:
+    done = send(server, "--allow", "localhost")
+    assert done.returncode == 2
+    assert "--allow 127.0.0.1" in done.stderr
+    assert not done.stdout.strip()
