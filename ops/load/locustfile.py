@@ -13,6 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from locust.exception import StopUser
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from ops.load import acts, aim, shapes  # noqa: E402 (found through the line above)
+from ops.load import acts, aim, shapes
 
 STATIC = re.compile(r'(?:href|src)="(/static/[^"]+)"')
 TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
@@ -114,33 +115,33 @@ class Person(HttpUser):
             self.client.headers["X-Forwarded-For"] = "10." + ".".join(str(self.draw.randint(1, 254)) for _ in range(3))
         self._sign_in()
         self._do("courses")
-        self._do("list")
+        # Not what the filters show, which may be nothing.
+        self.learn(self.get(acts.Act("list", f"/c/{self.tester.course}/", 'class="course-nav"')))
         if self.environment.parsed_options.each_once:
             for kind in self.does:
                 self._do(kind)
-                self._pause()
+                self.pause()
             self._ring()
 
     @task
     def be_there(self) -> None:
         """Do one thing, then read or think."""
         self._do(self.draw.choices(list(self.does), list(self.does.values()))[0])
-        self._pause()
+        self.pause()
         if time.monotonic() - self.rang > BELL_SECONDS:
             self._ring()
 
     def _do(self, kind: str) -> None:
         BEHAVIOURS[kind](self)
 
-    def _pause(self, times: float = 1.0) -> None:
+    def pause(self, times: float = 1.0) -> None:
         gevent.sleep(self.draw.lognormvariate(0, 0.6) * self.environment.parsed_options.think * times)
 
     def _sign_in(self) -> None:
-        page = self._send(acts.Act("sign-in page", "/sign-in/", 'name="password"'), whole=False)
+        page = self._send(acts.Act("sign_in page", "/sign-in/", 'name="password"'), whole=False)
         for path in sorted(set(STATIC.findall(page))):
             self._send(acts.Act("static", html.unescape(path), ""), whole=False)
-        fields = {"email": self.tester.email, "password": self.tester.password, "next": ""}
-        self._send(acts.Act("sign-in", "/sign-in/", "", fields=fields, statuses=(302,)), whole=False)
+        self._send(acts.sign_in(self.tester.email, self.tester.password), whole=False)
         if not any("session" in cookie.name for cookie in self.client.cookies):
             raise StopUser("not signed in")
 
@@ -156,14 +157,12 @@ class Person(HttpUser):
         """Do one act of a kind, with what the page gave for its form; return the page."""
         asked = acts.act(kind, self.place, self.draw)
         if fields and asked.fields is not None:
-            asked = acts.Act(kind, asked.path, asked.shows, {**asked.fields, **fields}, asked.statuses)
-        return self._send(asked, whole=asked.method == "GET" and not asked.headers)
+            asked = replace(asked, fields={**asked.fields, **fields})
+        return self.get(asked)
 
-    def send_to(self, kind: str, path: str, **fields: str) -> str:
-        """Do one act of a kind at another address than the one drawn."""
-        asked = acts.act(kind, self.place, self.draw)
-        given = {**asked.fields, **fields} if asked.fields is not None else None
-        return self._send(acts.Act(kind, path, asked.shows, given, asked.statuses), whole=False)
+    def get(self, asked: acts.Act) -> str:
+        """Send what may be a page of one's own, with one's name in its head; return it."""
+        return self._send(asked, whole=asked.method == "GET" and not asked.headers)
 
     def _send(self, asked: acts.Act, *, whole: bool) -> str:
         """Send a request and look at the answer; wait and send it again when it was one too many.
@@ -210,18 +209,34 @@ class Person(HttpUser):
 
 
 def _list(person: Person) -> None:
-    person.learn(person.send_to("list", f"/c/{person.tester.course}/"))
+    person.learn(person.send("list"))
 
 
 def _thread(person: Person) -> None:
-    person.send("thread")
+    _open(person)
+
+
+def _open(person: Person) -> tuple[int, str]:
+    """Open one of the threads that a list showed; return its number and page."""
+    number = person.draw.choice(person.numbers)
+    return number, person.get(acts.thread(person.tester.course, number))
 
 
 def _reply(person: Person) -> None:
-    number = person.draw.choice(person.numbers)
-    person.send_to("thread", f"/c/{person.tester.course}/{number}/")
-    person._pause()
-    person.send_to("reply", f"/c/{person.tester.course}/{number}/reply/", form_key=person.form_key)
+    number, _ = _open(person)
+    asked = acts.reply(person.tester.course, number, person.draw)
+    form_key = person.form_key
+    person.pause()
+    person.get(replace(asked, fields={**(asked.fields or {}), "form_key": form_key}))
+
+
+def _vote(person: Person) -> None:
+    """Vote for somebody else's thread: one's own has no button."""
+    for _ in range(10):
+        number, page = _open(person)
+        if f'action="/c/{person.tester.course}/{number}/vote/"' in page:
+            person.get(acts.vote(person.tester.course, number, person.draw))
+            return
 
 
 def _search(person: Person) -> None:
@@ -235,7 +250,7 @@ def _ask(person: Person) -> None:
     person.send("ask")
     form_key = person.form_key
     for _ in range(4):
-        person._pause(0.3)
+        person.pause(0.3)
         person.send("similar")
     wanted = acts.mix()
     if person.environment.parsed_options.each_once or person.draw.random() < wanted["new_thread"] / wanted["ask"]:
@@ -244,7 +259,7 @@ def _ask(person: Person) -> None:
 
 def _queue(person: Person) -> None:
     person.send("queue")
-    person._pause(0.5)
+    person.pause(0.5)
     _reply(person)
 
 
@@ -257,6 +272,6 @@ def _sending(kind: str) -> Callable[[Person], None]:
 
 BEHAVIOURS: dict[str, Callable[[Person], None]] = {
     "courses": _sending("courses"), "list": _list, "thread": _thread, "inbox": _sending("inbox"), "search": _search,
-    "materials": _sending("materials"), "ask": _ask, "reply": _reply, "vote": _sending("vote"), "queue": _queue,
+    "materials": _sending("materials"), "ask": _ask, "reply": _reply, "vote": _vote, "queue": _queue,
     "insights": _sending("insights"),
 }  # fmt: skip

@@ -45,6 +45,8 @@ MEASURED = Path(acts.__file__).with_name("measured.json")
 PATIENCE_SECONDS = 10.0
 # As many as a proxy in front would keep.
 CONNECTIONS = 256
+# Shorter than a server keeps one that nobody uses, as a proxy does it.
+IDLE_SECONDS = 30.0
 
 
 class Connections:
@@ -52,15 +54,13 @@ class Connections:
 
     def __init__(self, port: int, most: int = CONNECTIONS) -> None:
         self.port = port
-        self.free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self.free: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []
         self.allowed = asyncio.Semaphore(most)
 
     async def ask(self, act: acts.Act, cookies: str) -> tuple[int, str, str]:
         """Send a request; return status, body and where it leads to."""
         async with self.allowed:
-            reader, writer = (
-                self.free.pop() if self.free else await asyncio.open_connection("127.0.0.1", self.port, limit=2**20)
-            )
+            reader, writer = await self._connection()
             try:
                 writer.write(_bytes(act, cookies))
                 status, headers, body = await _answer(reader)
@@ -70,11 +70,20 @@ class Connections:
             if headers.get("connection", "").lower() == "close":
                 writer.close()
             else:
-                self.free.append((reader, writer))
+                self.free.append((time.monotonic(), reader, writer))
             return status, body, headers.get("location", "")
 
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Return one that was used a moment ago, so that the server isn't closing it, or a new one."""
+        while self.free:
+            since, reader, writer = self.free.pop()
+            if time.monotonic() - since < IDLE_SECONDS:
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection("127.0.0.1", self.port, limit=2**20)
+
     def close(self) -> None:
-        for _, writer in self.free:
+        for *_, writer in self.free:
             writer.close()
 
 
@@ -148,19 +157,28 @@ def whose(people: Sequence[Person], kind: str, draw: random.Random) -> Person:
     return draw.choice([person for person in people if person.is_staff] if kind in acts.STAFF_ONLY else people)
 
 
-async def offer(port: int, people: Sequence[Person], rate: float, seconds: float, *, writes: bool = True) -> Taken:
+def drawn(kind: str, person: Person, draw: random.Random) -> tuple[acts.Act, str]:
+    """Return a request of a kind, and the cookies it brings."""
+    from tests.factories import PASSWORD
+
+    if kind == "sign_in":
+        return acts.sign_in(person.email, PASSWORD), f"csrftoken={CSRF}"
+    return acts.act(kind, person.place, draw), person.cookies
+
+
+async def offer(port: int, people: Sequence[Person], rate: float, seconds: float) -> Taken:
     """Send requests of the mix at a mean rate a second, for so long; return when all are answered or given up."""
-    wanted = acts.mix(writes=writes)
+    wanted = acts.mix()
     wanted.pop("static")
     draw, taken, connections = random.Random(SEED), Taken(), Connections(port)
     tasks: set[asyncio.Task[None]] = set()
 
     async def one(due: float, kind: str) -> None:
         person = whose(people, kind, draw)
-        asked = acts.act(kind, person.place, draw)
+        asked, cookies = drawn(kind, person, draw)
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                answer = await connections.ask(asked, person.cookies)
+                answer = await connections.ask(asked, cookies)
         except (TimeoutError, OSError, asyncio.IncompleteReadError) as error:
             taken.problems[f"{kind}: {type(error).__name__}"] += 1
             return
@@ -236,8 +254,9 @@ async def closed(port: int, people: Sequence[Person], kind: str, seconds: float,
     async def one() -> None:
         while time.perf_counter() < end:
             person = whose(people, kind, draw)
-            asked, begin = acts.act(kind, person.place, draw), time.perf_counter()
-            answer = await connections.ask(asked, person.cookies)
+            asked, cookies = drawn(kind, person, draw)
+            begin = time.perf_counter()
+            answer = await connections.ask(asked, cookies)
             problem = asked.problem(*answer)
             if problem:
                 taken.problems[f"{kind}: {problem}"] += 1

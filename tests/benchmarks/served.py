@@ -35,6 +35,7 @@ NO_LIMITS = {
 class Person:
     """Somebody signed in: what they know of a course of theirs, and their cookies."""
 
+    email: str
     place: Place
     is_staff: bool
     cookies: str
@@ -130,13 +131,14 @@ def signed_in(count: int) -> Iterator[list[Person]]:
             if slug not in places:
                 places[slug] = _place(course, slug, draw)
             client = Client()
-            client.force_login(User.objects.get(pk=key))
+            user = User.objects.get(pk=key)
+            client.force_login(user)
             session = client.session
             session[SECOND_FACTOR] = str(key)
             session.save()
             keys.append(str(session.session_key))
             cookies = f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
-            people.append(Person(places[slug], role != "student", f"{cookies}; csrftoken={CSRF}"))
+            people.append(Person(user.email, places[slug], role != "student", f"{cookies}; csrftoken={CSRF}"))
     try:
         yield people
     finally:
