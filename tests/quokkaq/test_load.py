@@ -3,6 +3,7 @@
 import copy
 import csv
 import io
+import itertools
 import json
 import random
 import re
@@ -129,7 +130,12 @@ def test_in_production_it_must_be_said_that_it_is_staging(settings: Any, tmp_pat
     assert not User.objects.filter(email__endswith="@load-test.invalid").exists()
     assert not file.exists()
     call_command(
-        "make_load_people", people=2, courses=1, out=str(file), this_is_staging="staging.example.edu", stdout=io.StringIO()
+        "make_load_people",
+        people=2,
+        courses=1,
+        out=str(file),
+        this_is_staging="staging.example.edu",
+        stdout=io.StringIO(),
     )
     assert file.exists()
 
@@ -137,7 +143,13 @@ def test_in_production_it_must_be_said_that_it_is_staging(settings: Any, tmp_pat
 def model(students: int = 1_000, **changes: Any) -> capacity.Capacity:
     inputs = copy.deepcopy(acts.inputs())
     inputs["requests"] = {"list": 30, "search": 10, "new_thread": 4, "reply": 6}
-    inputs["people"] |= {"there_share": 0.5, "exam_there_share": 1.0, "exam_factor": 2, "peak_factor": 10, "term_days": 200}
+    inputs["people"] |= {
+        "there_share": 0.5,
+        "exam_there_share": 1.0,
+        "exam_factor": 2,
+        "peak_factor": 10,
+        "term_days": 200,
+    }
     for name, value in changes.items():
         inputs[name] |= value
     return capacity.compute(students, inputs, MEASURED)
@@ -162,11 +174,22 @@ def test_cores_follow_from_what_requests_cost() -> None:
 
 
 def test_rows_and_tokens_are_counted_once() -> None:
-    found = model(ai={"private_messages": 0.5, "previews": 0.5, "tokens_in": 1000, "tokens_out": 100, "remote_share": 1.0})
+    found = model(
+        ai={"private_messages": 0.5, "previews": 0.5, "tokens_in": 1000, "tokens_out": 100, "remote_share": 1.0}
+    )
     assert found.disk_gb_a_year == pytest.approx((500 * 10 * 200 * 5_000 + 1_000 * 4_000) / 1e9)
     assert found.ai_questions_a_day == 500 * 5
     assert found.tokens_a_day == 500 * 5 * 1100
-    priced = model(ai={"private_messages": 0.5, "previews": 0.5, "tokens_in": 1000, "tokens_out": 100, "price_in": 1, "price_out": 10})
+    priced = model(
+        ai={
+            "private_messages": 0.5,
+            "previews": 0.5,
+            "tokens_in": 1000,
+            "tokens_out": 100,
+            "price_in": 1,
+            "price_out": 10,
+        }
+    )
     assert priced.money["models"] == pytest.approx(200 / 12 * 500 * 5 * (1000 * 1 + 100 * 10) / 1e6)
 
 
@@ -181,7 +204,7 @@ def test_more_students_never_take_less() -> None:
     for name in ("web_cores", "database_cores", "worker_cores", "connections", "disk_gb_a_year"):
         values = [getattr(row, name) for row in rows]
         assert values == sorted(values), name
-    assert all(sum(less.money.values()) < sum(more.money.values()) for less, more in zip(rows, rows[1:], strict=False))
+    assert all(sum(less.money.values()) < sum(more.money.values()) for less, more in itertools.pairwise(rows))
 
 
 @pytest.mark.parametrize(
