@@ -61,7 +61,7 @@ def compute(students: int, inputs: Mapping[str, Any], measured: Mapping[str, Any
     people, ai, machines, prices = (inputs[name] for name in ("people", "ai", "machines", "prices"))
     requests: Mapping[str, float] = inputs["requests"]
     there = students * people["there_share"]
-    a_day = sum(requests.values())
+    a_day, busy = sum(requests.values()), float(machines["busy_share"])
     peak = there * a_day / DAY * people["peak_factor"]
     exam = students * people["exam_there_share"] * people["exam_factor"] * a_day / DAY * people["peak_factor"]
     writings = there * sum(requests[kind] for kind in WRITINGS)
@@ -70,13 +70,13 @@ def compute(students: int, inputs: Mapping[str, Any], measured: Mapping[str, Any
     def cores(part: str, kinds: Mapping[str, float]) -> float:
         """Return how many cores the exam's peak takes in web or database, full to no more than their share."""
         costs = measured["cpu_ms"]
-        mean = sum(many * costs[kind][part] for kind, many in kinds.items() if kind in costs) / a_day
-        return exam * mean / 1000 / machines["busy_share"]
+        mean: float = sum(many * costs[kind][part] for kind, many in kinds.items() if kind in costs) / a_day
+        return float(exam * mean / 1000 / busy)
 
     redundant = students >= machines["redundant_from"]
     of_replica = {kind: requests[kind] for kind in machines["replica_kinds"]}
     database, replica = cores("database", requests), cores("database", of_replica)
-    embedded = exam / a_day * (questions / there) * ai["embedded_seconds"] / machines["busy_share"]
+    embedded = exam / a_day * (questions / there) * ai["embedded_seconds"] / busy
     web_cores = max(2 if redundant else 1, math.ceil(cores("web", requests)))
     database_cores = max(2 if redundant else 1, math.ceil(database - (replica if redundant else 0)))
     worker_cores = max(2 if redundant else 1, math.ceil(embedded))
@@ -93,13 +93,14 @@ def compute(students: int, inputs: Mapping[str, Any], measured: Mapping[str, Any
     tokens_in, tokens_out = (questions * ai["remote_share"] * ai[name] for name in ("tokens_in", "tokens_out"))
 
     def memory_money(wanted: float, with_cores: int) -> float:
-        return max(0.0, wanted - with_cores * prices["gb_with_core"]) * prices["memory_gb"]
+        return float(max(0.0, wanted - with_cores * prices["gb_with_core"]) * prices["memory_gb"])
 
     money = {
         "web and workers": (web_cores + worker_cores) * prices["core"]
         + memory_money(web_memory + machines["base"] / 1000 * copies, web_cores + worker_cores),
         "databases": copies * (database_cores * prices["database_core"] + memory_money(database_memory, database_cores))
-        + replica_cores * prices["database_core"] * (0 if replica_cores <= database_cores else 1),
+        # Standbys serve as replicas; only what is past their own cores is paid for.
+        + max(0, replica_cores - database_cores) * prices["database_core"],
         "disks and files": copies * disk * prices["disk_gb"] + objects * prices["object_gb"],
         "traffic and mail": there * inputs["files"]["sent_per_day"] * term / 1000 * prices["traffic_gb"]
         + writings * inputs["mail"]["per_post"] * term / 1000 * prices["mail_thousand"],
@@ -131,19 +132,17 @@ def compute(students: int, inputs: Mapping[str, Any], measured: Mapping[str, Any
 
 
 def number(value: float) -> str:
-    """Return a number as people read it: with two digits that say something, or whole."""
-    if value == 0:
-        return "0"
+    """Return a number as people read it: with no more than three digits that say something."""
     if value >= 100:
-        digits = max(0, 2 - math.floor(math.log10(value)))
-        return f"{round(value, digits - (0 if digits else math.floor(math.log10(value)) - 2)):,.0f}"
-    return f"{value:,.0f}" if value >= 10 or value == round(value) else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+        step = 10 ** (math.floor(math.log10(value)) - 2)
+        return f"{round(value / step) * step:,}"
+    return f"{value:.0f}" if value >= 10 or value == round(value) else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def table(rows: list[Capacity], measured: Mapping[str, Any]) -> str:
     """Return the tables of the document, as Markdown."""
     head = ["| students | " + " | ".join(f"{row.students:,}" for row in rows) + " |", "|---|" + "---:|" * len(rows)]
-    lines = {
+    lines: dict[str, list[Any]] = {
         "institutions": [row.institutions for row in rows],
         "there on a day of term": [row.there for row in rows],
         "requests a day": [row.requests_a_day for row in rows],
@@ -187,7 +186,7 @@ def table(rows: list[Capacity], measured: Mapping[str, Any]) -> str:
     ])  # fmt: skip
 
 
-def chart(rows: list[Capacity]) -> bytes:
+def chart(rows: list[Capacity]) -> str:
     """Return the picture: dollars a student and year, stacked by what they are for."""
     import pygal
     from pygal.style import Style
@@ -204,7 +203,7 @@ def chart(rows: list[Capacity]) -> bytes:
     for part in rows[0].money:
         drawn.add(part, [round(row.money[part] * MONTHS / row.students, 3) for row in rows])
     # Without what pygal says of itself, and its script's settings.
-    return re.sub(rb"<!--.*?-->|<script.*?</script>", b"", drawn.render(), flags=re.S)
+    return re.sub(r"<!--.*?-->|<script.*?</script>", "", str(drawn.render(is_unicode=True)), flags=re.S)
 
 
 def rows() -> tuple[list[Capacity], dict[str, Any]]:
@@ -227,7 +226,7 @@ def main() -> None:
     computed = table(found, measured)
     if wanted.write:
         DOCUMENT.write_text(written(DOCUMENT.read_text(), computed))
-        CHART.write_bytes(chart(found))
+        CHART.write_text(chart(found) + "\n")
     else:
         print(computed)
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.clusters import Cluster, folder
-from tests.serving import Place, furnish, get, migrate, rows, variables, web
+from tests.clusters import Cluster, folder, variables
+from tests.serving import Place, furnish, get, migrate, rows, web
 
 pytestmark = [pytest.mark.drill, pytest.mark.xdist_group("load")]
 
@@ -47,7 +47,7 @@ def divide(cluster: Cluster, name: str, institution: str) -> None:
 def served(cluster: Cluster, place: Place, database: str) -> dict[tuple[str, str], tuple[int, str]]:
     """Return status and page of what everybody asks for, from a server on one database."""
     found = {}
-    with web(cluster, **variables(cluster, database)) as server:
+    with web(cluster, None, **variables(cluster, database)) as server:
         for person, paths in PAGES.items():
             for path in paths:
                 status, body = get(server.port, path.format(**place.threads), place.cookies[person])

@@ -218,7 +218,7 @@ def test_the_document_shows_what_the_model_computes() -> None:
     computed = capacity.table(*capacity.rows())
     document = capacity.DOCUMENT.read_text()
     assert capacity.written(document, computed) == document, "python -m ops.load.capacity --write"
-    assert capacity.CHART.read_bytes() == capacity.chart(capacity.rows()[0])
+    assert capacity.CHART.read_text() == capacity.chart(capacity.rows()[0]) + "\n"
     assert set(json.loads(capacity.MEASURED.read_text())["cpu_ms"]) == set(acts.mix()) - {"static"}
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from ops.load import acts
-from tests.clusters import Cluster, folder
+from tests.clusters import Cluster, folder, variables
 from tests.processes import ROOT, environment
-from tests.serving import Web, command, migrate, variables, web
+from tests.serving import Web, command, migrate, web
 
 pytestmark = [pytest.mark.drill, pytest.mark.xdist_group("load")]
 
@@ -64,7 +64,7 @@ def test_every_kind_of_act_is_done_and_none_fails(server: tuple[Web, Path]) -> N
     done = send(server, "--allow", "127.0.0.1", "--each-once")
     assert done.returncode == 0, done.stderr[-3000:]
     counts = {row["name"]: (row["num_requests"], row["num_failures"]) for row in json.loads(done.stdout)}
-    assert {*acts.mix(), "sign-in page", "sign-in"} <= set(counts)
+    assert {*acts.mix(), "sign_in page"} <= set(counts)
     assert all(failures == 0 for _, failures in counts.values()), counts
 
 
