@@ -74,7 +74,7 @@ def compute(students: int, inputs: Mapping[str, Any], measured: Mapping[str, Any
         return float(exam * mean / 1000 / busy)
 
     redundant = students >= machines["redundant_from"]
-    of_replica = {kind: requests[kind] for kind in machines["replica_kinds"]}
+    of_replica = {kind: requests[kind] for kind in machines["replica_kinds"] if kind in requests}
     database, replica = cores("database", requests), cores("database", of_replica)
     embedded = exam / a_day * (questions / there) * ai["embedded_seconds"] / busy
     web_cores = max(2 if redundant else 1, math.ceil(cores("web", requests)))

@@ -18,7 +18,6 @@ from accounts.access import Member
 from accounts.models import Course, Enrollment, Institution, Role, User
 from forum import actions
 from forum.models import Anonymity, Kind, Visibility
-from quokkaq.lib.database.owner import as_owner
 
 INSTITUTION = "load-test"
 # No mail ever gets there (RFC 2606).
@@ -54,7 +53,7 @@ class Command(BaseCommand):
                 " --this-is-staging HOST, one of its ALLOWED_HOSTS."
             )
         if options["close"]:
-            with as_owner(), transaction.atomic():
+            with transaction.atomic():
                 people = User.objects.filter(institution__slug=INSTITUTION)
                 closed = people.update(is_active=False, password=make_password(None))
             self.stdout.write(f"{closed} accounts of the load test are closed.")
@@ -62,7 +61,7 @@ class Command(BaseCommand):
         if not 1 <= options["courses"] <= options["people"] <= 100_000:
             raise CommandError("--people must be from 1 to 100,000, and --courses no more than that.")
         password = secrets.token_urlsafe(18)
-        with as_owner(), transaction.atomic():
+        with transaction.atomic():
             rows = make(people=options["people"], courses=options["courses"], password=password)
         with _private(options["out"]) as file:
             writer = csv.writer(file)
