@@ -98,7 +98,7 @@ class Person(HttpUser):
             raise StopUser(str(refusal)) from refusal
         super().__init__(environment)
         self.tester: aim.Tester = next(environment.testers)
-        self.draw = random.Random()  # noqa: S311 (nothing secret)
+        self.draw = random.Random()  # noqa: S311 (nothing secret)  # nosec B311
         self.token = self.form_key = ""
         self.numbers: list[int] = []
         self.words: set[str] = set()
