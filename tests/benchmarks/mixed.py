@@ -35,6 +35,7 @@ from tests.benchmarks.served import (
     Person,
     Server,
     backends,
+    machine_seconds,
     processor_seconds,
     serving,
     signed_in,
@@ -134,22 +135,31 @@ class Processor:
     web: float = 0
     database: float = 0
     generator: float = 0
+    # Of everything else on the machine, and what nobody used.
+    others: float = 0
+    idle: float = 0
     seconds: float = 0
 
 
 @contextmanager
 def watched(server: Server, found: Any, sizes: Sizes) -> Iterator[Processor]:
     """Measure what web, database and this program use of the processor inside the block."""
-    web, database = server.workers(), backends(found, sizes)
-    used = Processor()
-    before = (processor_seconds(web), processor_seconds(database), processor_seconds([os.getpid()]), time.monotonic())
+    used, web, database = Processor(), server.workers(), backends(found, sizes)
+
+    def read() -> tuple[float, ...]:
+        return (
+            processor_seconds(web), processor_seconds(database), processor_seconds([os.getpid()]),
+            *machine_seconds(), time.monotonic(),
+        )  # fmt: skip
+
+    before = read()
     yield used
     # A connection that came meanwhile counts whole: it was opened for this.
     database = sorted({*database, *backends(found, sizes)})
-    used.web = processor_seconds(web) - before[0]
-    used.database = processor_seconds(database) - before[1]
-    used.generator = processor_seconds([os.getpid()]) - before[2]
-    used.seconds = time.monotonic() - before[3]
+    used.web, used.database, used.generator, busy, used.idle, used.seconds = (
+        after - was for was, after in zip(before, read(), strict=True)
+    )
+    used.others = max(0.0, busy - used.web - used.database - used.generator)
 
 
 def whose(people: Sequence[Person], kind: str, draw: random.Random) -> Person:
@@ -218,7 +228,7 @@ def measure_rate(
             print(f"  {kind:<12}{len(times):>9}{figures}")
     for problem, many in taken.problems.most_common(8):
         print(f"  wrong: {problem} ({many})")
-    what_stops_it(used, taken.served + failed, rate)
+    what_stops_it(used, taken.served, rate)
     return {
         "offered": rate, "served": round(taken.served / used.seconds, 1), "failed": failed,
         "p50": round(percentile(every, 0.5), 1), "p95": round(percentile(every, 0.95), 1),
@@ -226,24 +236,30 @@ def measure_rate(
     } if every else {"offered": rate, "served": 0, "failed": failed}  # fmt: skip
 
 
-def what_stops_it(used: Processor, requests: int, rate: float) -> None:
-    """Say where the processor's time went, how many cores the rate takes, and how many requests fit on this machine."""
-    if not requests:
-        return
-    each = {name: getattr(used, name) / requests for name in ("web", "database", "generator")}
+def what_stops_it(used: Processor, served: int, rate: float) -> None:
+    """Say where the processor's time went, how many cores the rate takes, and what stopped the server if it didn't keep up."""
     cores = len(os.sched_getaffinity(0))
-    print("  processor ms a request: " + ", ".join(f"{name} {seconds * 1000:.1f}" for name, seconds in each.items()))
-    print("  cores busy: " + ", ".join(f"{name} {getattr(used, name) / used.seconds:.2f}" for name in each))
-    needed = rate * (each["web"] + each["database"])
-    fits = cores / sum(each.values())
+    parts = ("web", "database", "generator", "others", "idle")
+    print("  cores: " + ", ".join(f"{name} {getattr(used, name) / used.seconds:.2f}" for name in parts))
+    if not served:
+        print("  Nothing was served.")
+        return
+    each = {name: getattr(used, name) / served for name in ("web", "database", "generator")}
+    print("  processor ms for each request served: " + ", ".join(f"{name} {each[name] * 1000:.1f}" for name in each))
+    ours = each["web"] + each["database"]
     print(
-        f"  {rate:.0f}/s takes {needed:.1f} cores for web and database; this machine has {cores}, which with this program"
+        f"  {rate:.0f}/s take {rate * ours:.1f} cores for web and database. This machine has {cores}: full at {cores / ours:.0f}/s,"
     )
-    print(
-        f"  on them are full at {fits:.0f}/s; without it at {cores / (each['web'] + each['database']):.0f}/s.", end=" "
-    )
-    most = max(("web", "database"), key=lambda name: each[name])
-    print("It fits." if fits > rate else f"What stops it is the processor, most of it in {most} processes.")
+    print(f"  and at {cores / sum(each.values()):.0f}/s with this program beside.", end=" ")
+    if served / used.seconds > 0.95 * rate:
+        print("It kept up.")
+    elif used.idle / used.seconds > 0.15 * cores:
+        print("It didn't keep up, and not for the processor: look at locks, connections and threads.")
+    elif used.others > used.web + used.database:
+        print("It didn't keep up, for other programs had the processor: measure again on a quiet machine.")
+    else:
+        most = max(("web", "database"), key=lambda name: each[name])
+        print(f"What stopped it is the processor, most of it in {most} processes.")
 
 
 async def closed(port: int, people: Sequence[Person], kind: str, seconds: float, abreast: int = 4) -> Taken:

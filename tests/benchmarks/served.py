@@ -180,6 +180,14 @@ def processor_seconds(pids: list[int]) -> float:
     return total / TICKS
 
 
+def machine_seconds() -> tuple[float, float]:
+    """Return for how many seconds all cores of this machine together were busy, and idle."""
+    user, nice, system, idle, waiting, interrupts, soft, stolen = map(
+        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    )
+    return (user + nice + system + interrupts + soft + stolen) / TICKS, (idle + waiting) / TICKS
+
+
 def backends(found: Any, sizes: Sizes) -> list[int]:
     """Return the database server's processes that work on this forum, not on others."""
     import psycopg
