@@ -45,7 +45,11 @@ def _options(parser: Any) -> None:
     parser.add_argument("--people", default="", metavar="CSV", help="who to be (manage.py make_load_people)")
     parser.add_argument("--shape", choices=sorted(shapes.SHAPES), default="steady", help="how --users come and go")
     parser.add_argument("--think", type=float, default=9.0, help="seconds between two acts of a person, the median")
-    parser.add_argument("--each-once", action="store_true", help="everybody first does each thing once")
+    parser.add_argument(
+        "--rehearse",
+        action="store_true",
+        help="everybody does each thing once; ends when all have, or after --run-time",
+    )
     parser.add_argument(
         "--addresses", action="store_true", help="an address for each in X-Forwarded-For (README: TRUSTED_PROXIES)"
     )
@@ -63,6 +67,7 @@ def _prepare(environment: Any, **_: Any) -> None:
     staff = next((tester for tester in testers if tester.is_staff), testers[0])
     others = [tester for tester in testers if tester is not staff]
     random.shuffle(others)
+    environment.rehearsed = 0
     environment.testers = itertools.cycle([staff, *others])
 
 
@@ -78,7 +83,7 @@ class Shape(LoadTestShape):
     def tick(self) -> tuple[int, float] | None:
         options = self.runner.environment.parsed_options
         most, total, gone = options.num_users or 10, float(options.run_time or 600), self.get_run_time()
-        if gone >= total:
+        if gone >= total or (options.rehearse and self.runner.environment.rehearsed >= most):
             return None
         # A herd comes within seconds; else as Locust is told.
         rate = max(1.0, most / HERD_SECONDS) if options.shape == "herd" else float(options.spawn_rate or 1)
@@ -117,11 +122,12 @@ class Person(HttpUser):
         self._do("courses")
         # Not what the filters show, which may be nothing.
         self.learn(self.get(acts.Act("list", f"/c/{self.tester.course}/", 'class="course-nav"')))
-        if self.environment.parsed_options.each_once:
+        if self.environment.parsed_options.rehearse:
             for kind in self.does:
                 self._do(kind)
                 self.pause()
             self._ring()
+            self.environment.rehearsed += 1
 
     @task
     def be_there(self) -> None:
@@ -253,7 +259,7 @@ def _ask(person: Person) -> None:
         person.pause(0.3)
         person.send("similar")
     wanted = acts.mix()
-    if person.environment.parsed_options.each_once or person.draw.random() < wanted["new_thread"] / wanted["ask"]:
+    if person.environment.parsed_options.rehearse or person.draw.random() < wanted["new_thread"] / wanted["ask"]:
         person.send("new_thread", form_key=form_key)
 
 

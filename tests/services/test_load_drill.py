@@ -1,4 +1,4 @@
-"""The load test that operators send (ops/load), sent for a quarter of a minute at gunicorn as shipped."""
+"""The load test that operators send (ops/load), rehearsed against gunicorn as shipped."""
 
 import json
 import os
@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from ops.load import acts
-from tests.clusters import Cluster, folder, variables
+from tests.clusters import variables
 from tests.processes import ROOT, environment
-from tests.serving import Web, command, migrate, web
+from tests.serving import Place, Web, command, web
 
 pytestmark = [pytest.mark.drill, pytest.mark.xdist_group("load")]
 
-PEOPLE = 8
+PEOPLE = 6
 
 
 def locust() -> str:
@@ -31,20 +31,13 @@ def locust() -> str:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Web, Path]]:
-    people = tmp_path_factory.mktemp("load") / "people.csv"
-    with folder() as home:
-        cluster = Cluster(home)
-        cluster.init(fsync="off")
-        cluster.start()
-        try:
-            migrate(cluster)
-            owner = variables(cluster)
-            command("make_load_people", "--people", str(PEOPLE), "--courses", "2", "--out", str(people), **owner)
-            with web(cluster) as running:
-                yield running, people
-        finally:
-            cluster.stop()
+def server(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Web, Path]]:
+    """gunicorn on a database of its own, and the file that says who is in it."""
+    people, where = tmp_path_factory.mktemp("load") / "people.csv", variables(place.cluster, "load")
+    place.cluster.copy("load")
+    command("make_load_people", "--people", str(PEOPLE), "--courses", "2", "--out", str(people), **where)
+    with web(place.cluster, None, **where) as running:
+        yield running, people
 
 
 def send(server: tuple[Web, Path], *options: str) -> subprocess.CompletedProcess[str]:
@@ -54,14 +47,14 @@ def send(server: tuple[Web, Path], *options: str) -> subprocess.CompletedProcess
         [
             locust(), "-f", "ops/load/locustfile.py", "--headless", "--only-summary", "--json",
             "--host", f"http://127.0.0.1:{running.port}", "--people", str(people), "--users", str(PEOPLE),
-            "--spawn-rate", str(PEOPLE), "--run-time", "15s", "--stop-timeout", "20s", "--think", "0.05", *options,
+            "--spawn-rate", str(PEOPLE), "--run-time", "100s", "--stop-timeout", "10s", "--think", "0.05", *options,
         ],
-        cwd=ROOT, env=environment(), capture_output=True, text=True, check=False, timeout=120,
+        cwd=ROOT, env=environment(), capture_output=True, text=True, check=False, timeout=150,
     )  # fmt: skip
 
 
 def test_every_kind_of_act_is_done_and_none_fails(server: tuple[Web, Path]) -> None:
-    done = send(server, "--allow", "127.0.0.1", "--each-once")
+    done = send(server, "--allow", "127.0.0.1", "--rehearse")
     assert done.returncode == 0, done.stderr[-3000:]
     counts = {row["name"]: (row["num_requests"], row["num_failures"]) for row in json.loads(done.stdout)}
     assert {*acts.mix(), "sign_in page"} <= set(counts)
