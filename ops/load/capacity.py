@@ -177,7 +177,8 @@ def table(rows: list[Capacity], measured: Mapping[str, Any]) -> str:
         "",
         "![US dollars a student and year, by what they are for](images/capacity.svg)",
         "",
-        f"What requests cost, measured {measured['measured_on']} on {measured['cores']} cores with {forum['threads']:,} threads:",
+        f"What requests cost, measured {measured['measured_on']} on {measured['cores']} cores with {forum['threads']:,} threads,"
+        f" while other programs had {measured['others']:.1f} cores (on a quiet machine: none, and the figures lower):",
         "",
         *costs,
         "",

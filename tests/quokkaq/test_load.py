@@ -23,7 +23,7 @@ from quokkaq.row_security import FOLLOWS, OWN, SHARED
 from quokkaq.row_security import tables as tables_of
 
 MEASURED = {
-    "measured_on": "2026-11-27", "cores": 2,
+    "measured_on": "2026-11-27", "cores": 2, "others": 0.0,
     "forum": {"per_writing": 5_000, "per_person": 4_000, "threads": 10, "posts": 50, "people": 5},
     "cpu_ms": {"list": {"web": 10.0, "database": 2.0}, "search": {"web": 20.0, "database": 40.0}},
 }  # fmt: skip
