@@ -9,7 +9,7 @@ from quokkaq.lib.database.operations import AddIndexConcurrently
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies: ClassVar = [("forum", "0020_search_entries_of_posts")]
+    dependencies: ClassVar = [("forum", "0028_search_entries_of_posts")]
     operations: ClassVar = [
         AddIndexConcurrently(
             "thread",

@@ -9,7 +9,7 @@ from quokkaq.lib.database.operations import RemoveKeyIndexesConcurrently
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies: ClassVar = [("forum", "0021_private_threads")]
+    dependencies: ClassVar = [("forum", "0029_private_threads")]
     operations: ClassVar = [
         RemoveKeyIndexesConcurrently(
             keys={

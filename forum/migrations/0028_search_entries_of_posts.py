@@ -9,7 +9,7 @@ from quokkaq.lib.database.operations import AddIndexConcurrently
 
 class Migration(migrations.Migration):
     atomic = False
-    dependencies: ClassVar = [("forum", "0014_tenancy")]
+    dependencies: ClassVar = [("forum", "0027_post_deleted")]
     operations: ClassVar = [
         AddIndexConcurrently(
             "searchentry",
