@@ -1,8 +1,10 @@
 """`manage.py procrastinate …`: procrastinate's own command, whose worker shows its metrics and insists on ending jobs.
 
-A worker that isn't told its queues takes all but `operations`: what is done there needs the rights of the tables' owner.
+A worker that isn't told its queues takes all but `operations` (what is done there needs the rights of the tables' owner),
+with slots for each lane: `--concurrency` (`TASK_CONCURRENCY`) is how many.
 """
 
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -11,7 +13,7 @@ from procrastinate.contrib.django.management.commands.procrastinate import Comma
 
 from quokkaq.lib.job_endings import PatientJobManager
 from quokkaq.lib.metrics.page import serve_worker
-from quokkaq.tasks import OPERATIONS
+from quokkaq.lib.workers import lanes_of, run_side_by_side
 
 
 class Command(ProcrastinateCommand):
@@ -21,7 +23,16 @@ class Command(ProcrastinateCommand):
             app = procrastinate_app.current_app
             app.job_manager = PatientJobManager(app.connector)
             if not options.get("queues"):
-                options["queues"] = sorted({task.queue for task in app.tasks.values()} - {OPERATIONS})
+                app.perform_import_paths()  # type: ignore[no-untyped-call]
+                lanes = lanes_of({task.queue for task in app.tasks.values()})
+                app.run_worker_async = partial(_run_lanes, app.run_worker_async, lanes)  # type: ignore[method-assign]
             if settings.WORKER_METRICS_PORT:
                 serve_worker(settings.WORKER_METRICS_HOST, settings.WORKER_METRICS_PORT)
         super().handle(*args, **options)
+
+
+async def _run_lanes(run: Any, lanes: dict[str, list[str]], **options: Any) -> None:
+    wait = options.pop("wait", True)
+    concurrency = options.setdefault("concurrency", settings.PROCRASTINATE_WORKER_DEFAULTS["concurrency"])
+    workers = [{**options, "name": lane, "queues": queues} for lane, queues in lanes.items()]
+    await run_side_by_side(run, workers, slots=concurrency * len(lanes), wait=wait)
