@@ -4,9 +4,11 @@ import asyncio
 import os
 import signal
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 from procrastinate.contrib.django import app
@@ -163,3 +165,10 @@ def test_when_one_lane_breaks_the_others_finish_and_the_process_ends_with_its_er
     with pytest.raises(RuntimeError, match="b"):
         asyncio.run(asyncio.wait_for(broken, 10))
     assert lane.finished == ["a"]
+
+
+def test_the_alert_gives_bulk_more_time_and_nothing_else() -> None:
+    rules = (Path(settings.BASE_DIR) / "ops/prometheus/rules/alerts.yml").read_text()
+    bulk = "|".join(LANES["bulk"])
+    assert f'queue=~"{bulk}"' in rules
+    assert f'queue!~"{OPERATIONS}|{bulk}"' in rules
