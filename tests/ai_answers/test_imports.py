@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from accounts.access import Member, Refused
@@ -313,6 +315,26 @@ def test_only_the_newest_version_is_embedded_and_progress_is_kept(tim: Member, m
     actions.index_version(newer.pk)
     assert seen == [(1, 3)]
     actions.index_version(uuid.uuid4())
+
+
+def test_staff_see_how_far_indexing_is_and_how_long_it_will_take(
+    tim: Member, sam: Member, signed_in: Callable[[User], Client]
+) -> None:
+    version = factories.make_material(tim, title="Uploaded")
+    started = factories.make_import(tim, version=version)
+    rows = MaterialImport.objects.filter(pk=started.pk)
+    page = reverse("ai_answers:materials", args=[tim.course.slug])
+
+    def shown(done: int, total: int) -> str:
+        rows.update(state="indexing", passages_done=done, passages_total=total)
+        return " ".join(signed_in(tim.user).get(page).content.decode().split())
+
+    MaterialVersion.objects.filter(pk=version.pk).update(created_at=timezone.now() - timedelta(seconds=590))
+    assert "passage 2500 of 10000 (25 %), about 30 minutes left</label>" in shown(2500, 10000)
+    assert "passage 9990 of 10000 (99 %), about 1 minute left</label>" in shown(9990, 10000)
+    assert "passage 0 of 3 (0 %)</label>" in shown(0, 3)
+    assert "passage 0 of 0 (0 %)</label>" in shown(0, 0)
+    assert signed_in(sam.user).get(page).status_code == 403
 
 
 def test_upkeep_has_embedded_what_has_no_vectors_and_nothing_without_a_model(
