@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import formataddr
 from functools import cached_property
-from typing import Any
 
 from django.conf import settings
 from django.core import signing
@@ -47,7 +46,7 @@ from forum.models import (
 )
 from forum.sentences import Told, gather
 from quokkaq.lib import tenancy
-from quokkaq.lib.jobs import enqueue_once, under_way
+from quokkaq.lib.jobs import enqueue_each_once
 from quokkaq.lib.mail import deliver
 
 COMPOSE_TASK = "forum.compose_mail"
@@ -84,14 +83,8 @@ def enqueue_unsent_mail() -> int:
 
 def _enqueue_each(task: str, name: str, values: Iterable[uuid.UUID]) -> int:
     """Enqueue a job for each value that has none yet; return for how many. While thousands wait, most have one."""
-    keys = {f"{task}:{value}": value for value in values}
-    there = under_way(keys)
-    return sum(_enqueue(task, name, value) for key, value in keys.items() if key not in there)
-
-
-def _enqueue(task: str, name: str, value: uuid.UUID) -> bool:
-    arguments: dict[str, Any] = {name: str(value)}
-    return enqueue_once(task, of=None, queue="mail", key=f"{task}:{value}", **arguments)
+    jobs = {f"{task}:{value}": {name: str(value)} for value in values}
+    return enqueue_each_once(task, jobs, of=None, queue="mail")
 
 
 # Putting it into a mail
@@ -147,7 +140,7 @@ def queue_mail(*, user: User, subject: str, text: str, html: str, headers: dict[
         html=html,
         headers={name: one_line(value) for name, value in headers.items()},
     )
-    _enqueue(SEND_TASK, "mail_id", mail.pk)
+    _enqueue_each(SEND_TASK, "mail_id", [mail.pk])
     return mail
 
 

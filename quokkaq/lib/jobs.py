@@ -92,13 +92,8 @@ def enqueue(
 
     Raises `procrastinate.exceptions.AlreadyEnqueued` for a taken `queueing_lock`.
     """
-    scope = tenancy.current()
-    institution = of or (scope.institution if scope else None)
     app.configure_task(task, **in_queue(queue), lock=lock, queueing_lock=queueing_lock).defer(
-        institution_id=str(institution) if isinstance(institution, UUID) else None,
-        request_id=current(),
-        **tracing.carried(),
-        **arguments,
+        **_origin(of), **tracing.carried(), **arguments
     )
 
 
@@ -113,6 +108,37 @@ def enqueue_once(task: str, *, of: UUID | None, queue: str, key: str, **argument
     except AlreadyEnqueued:
         return False
     return True
+
+
+def enqueue_each_once(task: str, jobs: Mapping[str, dict[str, str]], *, of: UUID | None, queue: str) -> int:
+    """Enqueue, like `enqueue_once`, a job for each key for which none waits or runs, in one statement; return how many.
+
+    None when somebody enqueues one of them just now: who looks again finds the rest.
+    """
+    there = under_way(jobs)
+    deferrer = app.configure_task(task, **in_queue(queue))
+    common = {**_origin(of), **tracing.carried()}
+    new = [
+        deferrer.job.evolve(lock=key, queueing_lock=key, task_kwargs={**common, **job})
+        for key, job in jobs.items()
+        if key not in there
+    ]
+    if not new:
+        return 0
+    try:
+        with transaction.atomic():
+            app.job_manager.batch_defer_jobs(new)
+    except AlreadyEnqueued:
+        return 0
+    return len(new)
+
+
+def _origin(of: UUID | None) -> dict[str, str | None]:
+    scope = tenancy.current()
+    institution = of or (scope.institution if scope else None)
+    return {
+        "institution_id": str(institution) if isinstance(institution, UUID) else None, "request_id": current(),
+    }  # fmt: skip
 
 
 def under_way(keys: Collection[str]) -> set[str]:

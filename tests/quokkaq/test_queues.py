@@ -15,8 +15,19 @@ from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from quokkaq import tasks
+from quokkaq.lib import jobs
 from quokkaq.lib.job_endings import PatientJobManager
-from quokkaq.lib.jobs import LANES, LIFTED, OPERATIONS, PRIORITIES, RESCUE, enqueue, enqueue_once, under_way
+from quokkaq.lib.jobs import (
+    LANES,
+    LIFTED,
+    OPERATIONS,
+    PRIORITIES,
+    RESCUE,
+    enqueue,
+    enqueue_each_once,
+    enqueue_once,
+    under_way,
+)
 from quokkaq.lib.workers import lanes_of, run_side_by_side
 
 
@@ -72,6 +83,31 @@ def test_a_key_is_enqueued_once_while_its_job_waits() -> None:
     assert under_way(["one", "two"]) == {"one"}
     ProcrastinateJob.objects.all()._raw_delete("default")
     assert under_way(["one", "two"]) == set()
+
+
+@pytest.mark.usefixtures("empty_queue")
+def test_many_are_enqueued_in_one_statement_each_once(django_assert_num_queries: Any) -> None:
+    wanted = {f"mail:{number}": {"mail_id": str(number)} for number in range(50)}
+
+    def go() -> int:
+        return enqueue_each_once("forum.send_mail", wanted, of=None, queue="mail")
+
+    enqueue_once("forum.send_mail", of=None, queue="mail", key="mail:7", mail_id="7")
+    with django_assert_num_queries(4):  # which are there; savepoint, insert, release
+        assert go() == 49
+    assert go() == 0
+    rows = ProcrastinateJob.objects.all()
+    assert {(row.lock, row.queueing_lock, row.args["mail_id"], row.priority) for row in rows} == {
+        (f"mail:{number}", f"mail:{number}", str(number), PRIORITIES["mail"]) for number in range(50)
+    }
+
+
+@pytest.mark.usefixtures("empty_queue")
+def test_many_give_way_to_somebody_who_was_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "under_way", lambda keys: set())
+    enqueue_once("forum.send_mail", of=None, queue="mail", key="one")
+    assert enqueue_each_once("forum.send_mail", {"one": {}, "two": {}}, of=None, queue="mail") == 0
+    assert ProcrastinateJob.objects.count() == 1
 
 
 def a_job(queue: str, *, minutes: int, status: str = "todo", lock: str | None = None, **fields: Any) -> int:

@@ -14,7 +14,7 @@ from ai_answers.models import MaterialFormat, MaterialKind, MaterialVersion, Pas
 from forum import actions
 from forum.actions.mailing import COMPOSE_TASK
 from forum.models import Notification, NotificationKind
-from quokkaq.lib.jobs import enqueue_each
+from quokkaq.lib.jobs import enqueue_each_once
 from tests import factories
 from tests.crowds import CROWD, enroll_crowd
 from tests.factories import World
@@ -87,8 +87,9 @@ def test_ten_thousand_are_told_at_once_and_a_question_does_not_wait_for_them() -
     process = worker(options=(), LOG_LEVEL="WARNING")
     try:
         wait_for(lambda: jobs(ai_actions.INDEX_TASK, "doing") == 2, seconds=60, what="both imports to be under way")
-        due = [{"notification_id": str(key)} for key in Notification.objects.values_list("pk", flat=True)]
-        enqueue_each(COMPOSE_TASK, due, of=world.institution.pk, queue="mail")
+        keys = Notification.objects.values_list("pk", flat=True)
+        due = {f"{COMPOSE_TASK}:{key}": {"notification_id": str(key)} for key in keys}
+        assert enqueue_each_once(COMPOSE_TASK, due, of=world.institution.pk, queue="mail") > CROWD / 2
         announced = factories.make_thread(tim, "The exam is on Monday", kind="announcement")
         for number in range(QUESTIONS):
             factories.make_thread(sam, "When is a default parameter value evaluated?", f"Asked {number} times before.")
