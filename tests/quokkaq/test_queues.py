@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.core.management.base import CommandError
 from django.db import connection
 from django.utils import timezone
 from procrastinate.contrib.django import app
@@ -29,6 +30,7 @@ from quokkaq.lib.jobs import (
     under_way,
 )
 from quokkaq.lib.workers import lanes_of, run_side_by_side
+from quokkaq.management.commands.procrastinate import _mine
 
 
 @pytest.fixture
@@ -208,3 +210,22 @@ def test_the_alert_gives_bulk_more_time_and_nothing_else() -> None:
     bulk = "|".join(LANES["bulk"])
     assert f'queue=~"{bulk}"' in rules
     assert f'queue!~"{OPERATIONS}|{bulk}"' in rules
+
+
+def test_a_worker_of_some_lanes_serves_no_others_and_bulk_alone_gives_way(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lanes = lanes_of(set(PRIORITIES))
+    nice: list[int] = []
+    monkeypatch.setattr(os, "nice", nice.append)
+    settings.TASK_LANES = []
+    assert _mine(lanes) == lanes
+    settings.TASK_LANES = ["answers", "prompt"]
+    assert set(_mine(lanes)) == {"answers", "prompt"}
+    assert nice == []
+    settings.TASK_LANES = ["bulk"]
+    assert set(_mine(lanes)) == {"bulk"}
+    assert nice == [10]
+    settings.TASK_LANES = ["bulk", "letters"]
+    with pytest.raises(CommandError, match="TASK_LANES names letters"):
+        _mine(lanes)
