@@ -13,7 +13,7 @@ from accounts.lti.memberships import fetch_members
 from accounts.models import LtiSync, SyncState
 from quokkaq.lib import ratelimit, tenancy
 from quokkaq.lib.inspecting import Rejection
-from quokkaq.lib.jobs import for_every_institution, of_institution, running
+from quokkaq.lib.jobs import for_every_institution, in_queue, of_institution, running
 from quokkaq.lib.scanner import ScannerDown
 from quokkaq.lib.storage import StoreError
 
@@ -40,7 +40,7 @@ def check_upload(context: JobContext, upload_id: str) -> None:
 
 
 @app.periodic(cron="*/5 * * * *")
-@app.task(name="accounts.sweep_uploads", queue="upkeep", queueing_lock="sweep_uploads")
+@app.task(name="accounts.sweep_uploads", **in_queue("upkeep"), queueing_lock="sweep_uploads")
 @for_every_institution
 def sweep_uploads(timestamp: int) -> None:
     """Put right what was cut off, and delete what nobody attached."""
@@ -70,7 +70,7 @@ def send_invitation(context: JobContext, invitation_id: str) -> None:
 
 
 @app.periodic(cron="23 3 * * *")
-@app.task(name="accounts.forget_rosters", queue="upkeep", queueing_lock="forget_rosters")
+@app.task(name="accounts.forget_rosters", **in_queue("sweeping"), queueing_lock="forget_rosters")
 @for_every_institution
 def forget_rosters(timestamp: int) -> None:
     """Forget what roster files said a week ago."""
@@ -78,7 +78,7 @@ def forget_rosters(timestamp: int) -> None:
 
 
 @app.periodic(cron="*/10 * * * *")
-@app.task(name="accounts.sweep_rate_limits", queue="upkeep", queueing_lock="sweep_rate_limits")
+@app.task(name="accounts.sweep_rate_limits", **in_queue("upkeep"), queueing_lock="sweep_rate_limits")
 def sweep_rate_limits(timestamp: int) -> None:
     """Delete counts whose window has passed."""
     with running("accounts.sweep_rate_limits"):
@@ -106,7 +106,7 @@ def fetch_lti_members(sync_id: str) -> None:
 
 
 @app.periodic(cron="*/10 * * * *")
-@app.task(name="accounts.sweep_lti", queue="upkeep", queueing_lock="sweep_lti")
+@app.task(name="accounts.sweep_lti", **in_queue("upkeep"), queueing_lock="sweep_lti")
 @for_every_institution
 def sweep_lti(timestamp: int) -> None:
     """Forget launches and lists whose time is over."""
@@ -144,7 +144,7 @@ def mail_erasure(erasure_id: str) -> None:
     actions.mail_erasure(uuid.UUID(erasure_id))
 
 
-@app.task(name=actions.ERASE_TASK, queue="upkeep", retry=RetryStrategy(max_attempts=10, exponential_wait=3))
+@app.task(name=actions.ERASE_TASK, queue="sweeping", retry=RetryStrategy(max_attempts=10, exponential_wait=3))
 @of_institution
 def erase_person(erasure_id: str) -> None:
     """Erase somebody whose time has come."""
@@ -152,7 +152,7 @@ def erase_person(erasure_id: str) -> None:
 
 
 @app.periodic(cron="*/5 * * * *")
-@app.task(name="accounts.sweep_privacy", queue="upkeep", queueing_lock="sweep_privacy")
+@app.task(name="accounts.sweep_privacy", **in_queue("upkeep"), queueing_lock="sweep_privacy")
 @for_every_institution
 def sweep_privacy(timestamp: int) -> None:
     """Take up copies and erasures that are due or were cut off, and let go of copies a week old."""
@@ -161,7 +161,7 @@ def sweep_privacy(timestamp: int) -> None:
 
 
 @app.periodic(cron="23 * * * *")
-@app.task(name="accounts.keep_to_retention", queue="upkeep", queueing_lock="keep_to_retention")
+@app.task(name="accounts.keep_to_retention", **in_queue("sweeping"), queueing_lock="keep_to_retention")
 def keep_to_retention(timestamp: int) -> None:
     """Let go of what is older than `settings.RETENTION_DAYS` allows, institution by institution."""
     with running("accounts.keep_to_retention"):
@@ -174,7 +174,7 @@ def keep_to_retention(timestamp: int) -> None:
 _MAIL_RETRY = RetryStrategy(max_attempts=5, exponential_wait=5)
 
 
-@app.task(name=ACCOUNT_MAIL_TASK, queue="mail", retry=_MAIL_RETRY)
+@app.task(name=ACCOUNT_MAIL_TASK, queue="account_mail", retry=_MAIL_RETRY)
 def send_account_mail(
     kind: str,
     person_id: str,
@@ -187,14 +187,14 @@ def send_account_mail(
         actions.send_account_mail(kind, uuid.UUID(person_id), address_id=address_id, sealed_to=sealed_to)
 
 
-@app.task(name=RESET_MAIL_TASK, queue="mail", retry=_MAIL_RETRY)
+@app.task(name=RESET_MAIL_TASK, queue="account_mail", retry=_MAIL_RETRY)
 def send_reset_mail(sealed_to: str, request_id: str | None = None) -> None:
     """Mail somebody who forgot their password."""
     with running(RESET_MAIL_TASK, request_id):
         actions.send_reset_mail(sealed_to)
 
 
-@app.task(name=SIGN_UP_MAIL_TASK, queue="mail", retry=_MAIL_RETRY)
+@app.task(name=SIGN_UP_MAIL_TASK, queue="account_mail", retry=_MAIL_RETRY)
 def send_sign_up_mail(sealed_to: str, request_id: str | None = None) -> None:
     """Mail somebody who wants an account."""
     with running("accounts.send_sign_up_mail", request_id):

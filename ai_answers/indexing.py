@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from accounts.models import Course, User
@@ -37,8 +36,7 @@ MAX_SENTENCES = 60
 
 def unindexed(model: str) -> PassageQuerySet:
     """Return the passages of newest versions that have no vectors of the model yet, oldest first."""
-    vectors = PassageVector.objects.filter(passage=OuterRef("pk"), model=model, part=0)
-    return Passage.objects.current().filter(~Exists(vectors), version__material__deleted_at=None).order_by("pk")
+    return Passage.objects.current().without_vectors(model).filter(version__material__deleted_at=None).order_by("pk")
 
 
 def texts_of(passage: Passage) -> list[tuple[int, int, str]]:
@@ -94,8 +92,7 @@ def _store(passages: Sequence[Passage], course: Course, model: Embedder) -> int:
 
 def _waiting(passage_ids: Sequence[uuid.UUID], model: str) -> list[Passage]:
     """Return those of some passages that exist and have no vectors of the model yet, course by course."""
-    vectors = PassageVector.objects.filter(passage=OuterRef("pk"), model=model, part=0)
-    rows = Passage.objects.filter(pk__in=passage_ids).filter(~Exists(vectors))
+    rows = Passage.objects.filter(pk__in=passage_ids).without_vectors(model)
     rows = rows.order_by("version__material__course_id", "pk").select_related("version__material__course")
     return list(rows.defer("search", "version__text"))
 

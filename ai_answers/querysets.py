@@ -130,6 +130,10 @@ class PassageQuerySet(models.QuerySet["Passage"]):
         """Return the passages of the newest version of each material."""
         return self.filter(version=F("version__material__current_version"))
 
+    def without_vectors(self, model: str) -> "PassageQuerySet":
+        """Return the passages that nobody embedded with a model yet."""
+        return self.filter(~Exists(_rows("PassageVector").filter(passage=OuterRef("pk"), model=model, part=0)))
+
     def taught(self) -> "PassageQuerySet":
         """Return the passages of what staff put there, without those of endorsed threads."""
         return self.filter(version__material__thread=None)

@@ -7,19 +7,19 @@ from procrastinate import JobContext, RetryStrategy
 from procrastinate.contrib.django import app
 
 from forum import actions
-from forum.actions.indexing import INDEX_TASK
+from forum.actions.indexing import INDEX_MISSING_TASK, INDEX_TASK
 from forum.actions.mailing import COMPOSE_TASK, SEND_TASK
 from forum.actions.telling import TELL_TASK
 from forum.insights import facts
 from forum.models import NotificationKind
-from quokkaq.lib.jobs import for_every_institution, of_institution
+from quokkaq.lib.jobs import for_every_institution, in_queue, of_institution
 
 # Tried again after 5 s, 25 s, 2 min, 10 min, 52 min, 4 h and 22 h.
 MAIL_ATTEMPTS = 8
 
 
 @app.periodic(cron="* * * * *")
-@app.task(name="forum.count_readers", queue="upkeep", queueing_lock="count_readers")
+@app.task(name="forum.count_readers", **in_queue("upkeep"), queueing_lock="count_readers")
 @for_every_institution
 def count_readers(timestamp: int) -> None:
     """Bring the reader counts of threads up to date."""
@@ -72,16 +72,22 @@ def index_thread(thread_id: str) -> None:
 
 
 @app.periodic(cron="* * * * * */30")
-@app.task(name="forum.index_threads", queue="indexing", queueing_lock="index_threads")
+@app.task(name="forum.index_threads", **in_queue("upkeep"), queueing_lock="index_threads")
 @for_every_institution
 def index_threads(timestamp: int) -> None:
-    """Make the vectors that are missing or older than their text, in batches until none is."""
-    while actions.index_threads():
-        pass
+    """Look whether vectors are missing or older than their text."""
+    actions.enqueue_missing_threads()
+
+
+@app.task(name=INDEX_MISSING_TASK, queue="indexing", retry=RetryStrategy(max_attempts=5, exponential_wait=3))
+@of_institution
+def index_missing_threads() -> None:
+    """Make some of the vectors that are missing or older than their text."""
+    actions.index_threads()
 
 
 @app.periodic(cron="* * * * * */20")
-@app.task(name="forum.enqueue_mail", queue="upkeep", queueing_lock="enqueue_mail")
+@app.task(name="forum.enqueue_mail", **in_queue("upkeep"), queueing_lock="enqueue_mail")
 @for_every_institution
 def enqueue_mail(timestamp: int) -> None:
     """Find people whom mail is due, and mails whose sending was cut off."""

@@ -534,6 +534,8 @@ TASKS_DATABASE: dict[str, Any] = {
     if value
 }  # fmt: skip
 TASK_STALLED_AFTER_SECONDS = env.number("TASK_STALLED_AFTER_SECONDS", 30, least=1)
+# Which lanes (`quokkaq.lib.jobs.LANES`) a worker works off that isn't told its queues; all of them unless it is said.
+TASK_LANES = env.items("TASK_LANES")
 PROCRASTINATE_WORKER_DEFAULTS = {
     "concurrency": env.number("TASK_CONCURRENCY", 2, least=1),
     "update_heartbeat_interval": min(10, TASK_STALLED_AFTER_SECONDS / 3),

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
+from django.db import connection
 from procrastinate import JobContext, RetryStrategy
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import AlreadyEnqueued
@@ -14,14 +15,22 @@ from quokkaq.backups.places import Kind
 from quokkaq.backups.running import SecondPlaceFailed, back_up, copy_to_second
 from quokkaq.backups.sets import pair
 from quokkaq.lib.database.owner import as_owner
-from quokkaq.lib.jobs import running
+from quokkaq.lib.jobs import LANES, LIFTED, OPERATIONS, RESCUE, in_queue, running
 from quokkaq.lib.request_id import working_on
 from quokkaq.lib.storage import store
 
 log = logging.getLogger("quokkaq.backups")
-# Served by a worker of its own (`procrastinate worker --queues operations`), the only one with the rights of the tables'
-# owner. Without such a worker its jobs wait.
-OPERATIONS = "operations"
+# How long a job waits before it goes before all others of its lane, one of each queue a minute.
+PATIENCE_SECONDS = 300
+_LIFT = """
+UPDATE procrastinate_jobs SET priority = %(priority)s WHERE status = 'todo' AND id IN (
+    SELECT min(id) FROM procrastinate_jobs
+    WHERE status = 'todo' AND queue_name = ANY(%(queues)s) AND priority < %(priority)s
+    AND (scheduled_at IS NULL OR scheduled_at <= now())
+    GROUP BY queue_name
+) AND coalesce(scheduled_at, (SELECT min(at) FROM procrastinate_events WHERE job_id = procrastinate_jobs.id))
+    < now() - make_interval(secs => %(seconds)s)
+"""
 # After 6 s, 36 s, 4 min, 22 min and 2 h.
 _RETRY = RetryStrategy(max_attempts=5, exponential_wait=6)
 # A place that is away for longer gets its copies with the next night's.
@@ -29,7 +38,9 @@ _COPY_RETRY = RetryStrategy(max_attempts=5, exponential_wait=6)
 
 
 @app.periodic(cron="* * * * * */5")
-@app.task(name="quokkaq.rescue_stalled_jobs", queue="upkeep", queueing_lock="rescue_stalled_jobs", pass_context=True)
+@app.task(
+    name="quokkaq.rescue_stalled_jobs", **in_queue(RESCUE), queueing_lock="rescue_stalled_jobs", pass_context=True
+)
 async def rescue_stalled_jobs(context: JobContext, timestamp: int) -> None:
     """Put jobs of workers that died (no heartbeat) back in the queue. Every task may therefore run twice, and must not mind."""
     manager = context.app.job_manager
@@ -38,8 +49,19 @@ async def rescue_stalled_jobs(context: JobContext, timestamp: int) -> None:
             await manager.retry_job(job)
 
 
+@app.periodic(cron="* * * * *")
+@app.task(name="quokkaq.let_the_oldest_go_first", **in_queue("upkeep"), queueing_lock="let_the_oldest_go_first")
+def let_the_oldest_go_first(timestamp: int) -> None:
+    """Of each queue in which nobody waits for a page, let the oldest job go before the others if it waits for too long.
+
+    However many mails there are: one of each other kind begins within a minute or two of that.
+    """
+    with running("quokkaq.let_the_oldest_go_first"), connection.cursor() as cursor:
+        cursor.execute(_LIFT, {"queues": list(LANES["bulk"]), "priority": LIFTED, "seconds": PATIENCE_SECONDS})
+
+
 @app.periodic(cron="17 3 * * *")
-@app.task(name="quokkaq.delete_old_jobs", queue="upkeep", queueing_lock="delete_old_jobs", pass_context=True)
+@app.task(name="quokkaq.delete_old_jobs", **in_queue("sweeping"), queueing_lock="delete_old_jobs", pass_context=True)
 async def delete_old_jobs(context: JobContext, timestamp: int) -> None:
     """Forget jobs that ended well, after a day; failed ones stay 30 days for whoever looks into them."""
     manager = context.app.job_manager

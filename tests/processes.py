@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -35,10 +35,12 @@ def environment(**changes: str) -> dict[str, str]:
     return {**kept, "QUOKKAQ_MODE": "test", "DATABASE_URL": database_url(), **changes}
 
 
-def worker(**changes: str) -> subprocess.Popen[bytes]:
-    """Start a task worker."""
+def worker(
+    *, options: Sequence[str] = ("--fetch-job-polling-interval", "0.2"), **changes: str
+) -> subprocess.Popen[bytes]:
+    """Start a task worker; without `options` as production does."""
     return subprocess.Popen(
-        [sys.executable, "manage.py", "procrastinate", "worker", "--fetch-job-polling-interval", "0.2"],
+        [sys.executable, "manage.py", "procrastinate", "worker", *options],
         cwd=ROOT, env=environment(**changes), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 

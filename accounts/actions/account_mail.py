@@ -20,6 +20,7 @@ from procrastinate.contrib.django import app
 from accounts.models import User
 from accounts.reaching import institution_of_domain, institution_of_email, institution_of_person
 from quokkaq.lib import request_id, tenancy
+from quokkaq.lib.jobs import in_queue
 from quokkaq.lib.mail import deliver
 from quokkaq.lib.sealing import SealBroken, seal, unseal
 
@@ -60,21 +61,21 @@ class Letter:
 
 def queue_account_mail(kind: str, user: User, *, address_id: int | None = None, sealed_to: str = "") -> None:
     """Have a person mailed about their account: `confirm`, `prove`, or one of `CHANGES`."""
-    app.configure_task(ACCOUNT_MAIL_TASK, queue="mail").defer(
+    app.configure_task(ACCOUNT_MAIL_TASK, **in_queue("account_mail")).defer(
         kind=kind, person_id=str(user.pk), address_id=address_id, sealed_to=sealed_to, request_id=request_id.current()
     )
 
 
 def queue_reset(email: str) -> None:
     """Mail a link that sets a new password, if somebody has this address. Who has one is looked up when nobody waits for it."""
-    app.configure_task(RESET_MAIL_TASK, queue="mail").defer(
+    app.configure_task(RESET_MAIL_TASK, **in_queue("account_mail")).defer(
         sealed_to=seal(email.strip().lower()), request_id=request_id.current()
     )
 
 
 def queue_sign_up(email: str) -> None:
     """Mail what to do next to somebody who wants an account, whoever they are."""
-    app.configure_task(SIGN_UP_MAIL_TASK, queue="mail").defer(
+    app.configure_task(SIGN_UP_MAIL_TASK, **in_queue("account_mail")).defer(
         sealed_to=seal(email.strip().lower()), request_id=request_id.current()
     )
 

@@ -113,7 +113,7 @@ def enqueue_due_erasures() -> int:
     due = Erasure.objects.open().filter(due_at__lte=timezone.now())
     keys = list(due.values_list("pk", flat=True)[:100])
     for key in keys:
-        enqueue(ERASE_TASK, of=None, queue="upkeep", lock=f"erasure:{key}", erasure_id=str(key))
+        enqueue(ERASE_TASK, of=None, queue="sweeping", lock=f"erasure:{key}", erasure_id=str(key))
     return len(keys)
 
 

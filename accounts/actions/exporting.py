@@ -31,7 +31,6 @@ EXPORT_MAIL_TASK = "accounts.mail_data_export"
 # Without a sign of life for so long, a copy has lost its task.
 _QUIET = timedelta(minutes=10)
 _BATCH = 200
-_PRIORITY = 20
 
 
 class _GivenUpError(Exception):
@@ -133,9 +132,8 @@ def _touch(export: DataExport, state: ExportState, **fields: int) -> None:
 
 
 def _enqueue(export: DataExport) -> None:
-    # Somebody waits for it: before indexing, after files that are being checked.
     enqueue(
-        EXPORT_TASK, of=export.institution_id, queue="exports", lock=f"data-export:{export.pk}", priority=_PRIORITY,
+        EXPORT_TASK, of=export.institution_id, queue="exports", lock=f"data-export:{export.pk}",
         export_id=str(export.pk),
     )  # fmt: skip
 

@@ -30,7 +30,6 @@ from quokkaq.lib.uuid7 import uuid7
 
 CHECK_TASK = "accounts.check_upload"
 MAX_UNDER_WAY = 30
-PRIORITY = 50
 # A slow line may need longer than the ticket holds to send what it began.
 _GRACE = TICKET_LIFE * 3
 
@@ -212,9 +211,8 @@ def set_state(row: Upload, state: UploadState, *, rejection: str = "", **fields:
 
 def enqueue_check(row: Upload) -> None:
     """Have a file looked into, in the transaction that says it arrived."""
-    # Somebody waits for it: before indexing and mail.
     enqueue(
-        CHECK_TASK, of=row.institution_id, queue="uploads", lock=f"upload:{row.pk}", priority=PRIORITY,
+        CHECK_TASK, of=row.institution_id, queue="uploads", lock=f"upload:{row.pk}",
         upload_id=str(row.pk),
     )  # fmt: skip
 

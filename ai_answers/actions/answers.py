@@ -40,8 +40,6 @@ from quokkaq.lib.jobs import enqueue
 log = logging.getLogger(__name__)
 
 GENERATE_TASK = "ai_answers.generate_answer"
-# Somebody waits: before indexing.
-PRIORITY = 10
 _MARKER = re.compile(r"(?<!\\)\[(\d{1,2})\]")
 # Stand for the brackets of a marker while Markdown is rendered; nothing else in the text may contain them.
 _OPEN, _CLOSE = "\ue000", "\ue001"
@@ -118,7 +116,7 @@ def _enqueue(answer: Answer) -> None:
     # By name: the task module stands above this one. The lock keeps two workers off one answer; ids only, as
     # arguments are shown in the admin.
     enqueue(
-        GENERATE_TASK, of=answer.institution_id, queue="answers", lock=f"answer:{answer.pk}", priority=PRIORITY,
+        GENERATE_TASK, of=answer.institution_id, queue="answers", lock=f"answer:{answer.pk}",
         answer_id=str(answer.pk),
     )  # fmt: skip
 

@@ -39,8 +39,6 @@ from forum.models import Assignment, Thread
 from quokkaq.lib.jobs import enqueue
 
 REPLY_TASK = "ai_answers.reply"
-# A person looks at an empty page until it is done: before answers that nobody waits for.
-PRIORITY = 10
 # How much of what was said before a follow-up question is understood by.
 TURNS_KEPT = 6
 TURN_CHARACTERS = 1500
@@ -417,6 +415,6 @@ def _locked_reply(by: Member, message: Message) -> Message:
 def _enqueue(message: Message) -> None:
     # Ids only, as arguments are shown in the admin. The lock keeps two workers off one answer.
     enqueue(
-        REPLY_TASK, of=message.institution_id, queue="answers", lock=f"message:{message.pk}", priority=PRIORITY,
+        REPLY_TASK, of=message.institution_id, queue="answers", lock=f"message:{message.pk}",
         message_id=str(message.pk),
     )  # fmt: skip

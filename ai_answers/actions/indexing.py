@@ -1,5 +1,6 @@
 """Passages get the vectors by which their meaning is found. Every step can be cut off anywhere and done again."""
 
+import time
 import uuid
 
 from django.db import connection, transaction
@@ -8,13 +9,17 @@ from django.utils import timezone
 
 from ai_answers.indexing import index_passages, unindexed
 from ai_answers.models import ImportState, MaterialImport, MaterialKind, MaterialVersion, Passage
+from ai_answers.querysets import PassageQuerySet
 from quokkaq.lib.embedding import embedder
-from quokkaq.lib.jobs import enqueue
+from quokkaq.lib.jobs import enqueue_once
 
 INDEX_TASK = "ai_answers.index_version"
-# Passages between two looks at the progress, and at most in one round of upkeep.
-BATCH = 32
-UPKEEP_ROUND = 640
+# Passages between two looks at the progress.
+BATCH = 16
+# After so long a job makes way for others and enqueues the rest. A batch may take as long again.
+TURN_SECONDS = 3.0
+# Versions that one round of upkeep has embedded.
+UPKEEP_ROUND = 100
 
 # Equal heading and text mean the same: what was embedded for an earlier version is taken over, of every model.
 _COPY = """
@@ -33,27 +38,48 @@ ON CONFLICT DO NOTHING
 
 def enqueue_indexing(version: MaterialVersion) -> None:
     """Have the passages of a version embedded, if the transaction commits that made it."""
-    enqueue(
-        INDEX_TASK, of=version.institution_id, queue="materials", lock=f"index:{version.pk}", version_id=str(version.pk)
-    )
+    _enqueue(version.pk, of=version.institution_id)
 
 
-def index_version(version_id: uuid.UUID) -> None:
-    """Embed the passages of a version, batch by batch, and keep count in its import. Unchanged ones cost nothing."""
+def _enqueue(version_id: uuid.UUID, *, of: uuid.UUID) -> bool:
+    return enqueue_once(INDEX_TASK, of=of, queue="materials", key=f"index:{version_id}", version_id=str(version_id))
+
+
+def index_version(version_id: uuid.UUID, *, seconds: float = TURN_SECONDS) -> None:
+    """Embed passages of a version for some seconds, and keep count in its import; enqueue the rest, if there is one.
+
+    What is embedded already is left as it is, so a turn that is cut off costs a batch. Unchanged passages cost nothing.
+    """
+    ends = time.monotonic() + seconds
     version = MaterialVersion.objects.select_related("material").defer("text").filter(pk=version_id).first()
     if version is None:
         return
-    copy_vectors(version)
-    keys = list(Passage.objects.filter(version=version).order_by("position").values_list("pk", flat=True))
+    passages = Passage.objects.filter(version=version)
+    left = _left(passages)
+    total = passages.count()
+    if len(left) == total:  # the first turn
+        copy_vectors(version)
+        left = _left(passages)
+    if version.pk != version.material.current_version_id:
+        left = []  # one that was replaced meanwhile is never searched
     imports = MaterialImport.objects.filter(version=version, state=ImportState.INDEXING)
-    imports.update(passages_total=len(keys), passages_done=0)
-    # One that was replaced meanwhile is never searched.
-    for at in range(0, len(keys), BATCH) if version.pk == version.material.current_version_id else ():
-        index_passages(keys[at : at + BATCH])
-        imports.update(passages_done=min(at + BATCH, len(keys)))
+    imports.update(passages_total=total, passages_done=total - len(left))
+    while left:
+        index_passages(left[:BATCH])
+        left = left[BATCH:]
+        imports.update(passages_done=total - len(left))
+        if left and time.monotonic() > ends:
+            _enqueue(version.pk, of=version.institution_id)
+            return
     imports.update(state=ImportState.READY, passages_done=F("passages_total"), finished_at=timezone.now())
     if version.material.kind == MaterialKind.THREAD:
         forget_uncited(version)
+
+
+def _left(passages: PassageQuerySet) -> list[uuid.UUID]:
+    """Return which of some passages have no vectors of the present model yet, in their order; none without a model."""
+    model = embedder()
+    return list(passages.without_vectors(model.name).order_by("position").values_list("pk", flat=True)) if model else []
 
 
 @transaction.atomic
@@ -70,15 +96,12 @@ def forget_uncited(version: MaterialVersion) -> None:
 
 
 def index_missing() -> int:
-    """Embed passages without vectors of the present model: a task was lost, or there was another then; return how many."""
+    """Enqueue versions with passages without vectors of the present model: a task was lost, or there was another then.
+
+    Returns how many.
+    """
     model = embedder()
     if model is None:
         return 0
-    keys = list(unindexed(model.name).values_list("pk", flat=True)[:UPKEEP_ROUND])
-    done = 0
-    for at in range(0, len(keys), BATCH):
-        embedded = index_passages(keys[at : at + BATCH])
-        if not embedded:
-            break  # there is no model
-        done += embedded
-    return done
+    found = unindexed(model.name).order_by("version").values_list("version", "institution").distinct()[:UPKEEP_ROUND]
+    return sum(_enqueue(version, of=institution) for version, institution in found)

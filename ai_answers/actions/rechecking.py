@@ -32,7 +32,7 @@ HINTS_PER_ROUND = 50
 def enqueue_recheck(*, material: Material) -> None:
     """Have every answer that quotes the material checked, if the transaction commits that changed or deleted it."""
     enqueue(
-        RECHECK_TASK, of=material.institution_id, queue="answers", lock=f"recheck:{material.pk}",
+        RECHECK_TASK, of=material.institution_id, queue="rechecking", lock=f"recheck:{material.pk}",
         material_id=str(material.pk),
     )  # fmt: skip
 
@@ -64,7 +64,7 @@ def _recheck(answer: Answer, material: Material) -> bool:
             reason = WithdrawalReason.SOURCE_DELETED if gone else WithdrawalReason.SOURCE_CHANGED
             withdraw_locked(answer, reason, by=None)
             enqueue(
-                REWRITE_TASK, of=answer.institution_id, queue="answers", lock=f"answer:{answer.pk}",
+                REWRITE_TASK, of=answer.institution_id, queue="rechecking", lock=f"answer:{answer.pk}",
                 answer_id=str(answer.pk),
             )  # fmt: skip
             return True

@@ -1,5 +1,7 @@
 """What a course is taught from: its versions, the passages they are cut into, and what those mean as numbers."""
 
+from math import ceil
+
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVector, SearchVectorField
 from django.db import models
@@ -171,6 +173,19 @@ class MaterialImport(Tenanted):
     @property
     def is_under_way(self) -> bool:
         return self.state in (ImportState.CHECKING, ImportState.QUEUED, ImportState.READING, ImportState.INDEXING)
+
+    @property
+    def percent(self) -> int:
+        """How much of it is indexed by meaning."""
+        return 100 * self.passages_done // self.passages_total if self.passages_total else 0
+
+    @property
+    def minutes_left(self) -> int | None:
+        """How long indexing will go on if it goes on as it went so far; None while there is nothing to judge by."""
+        if self.version is None or not self.passages_done:
+            return None
+        passed = (timezone.now() - self.version.created_at).total_seconds()
+        return ceil(passed / self.passages_done * (self.passages_total - self.passages_done) / 60)
 
 
 def source_url(slug: str, version: MaterialVersion, start: int, end: int) -> str:

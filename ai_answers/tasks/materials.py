@@ -6,7 +6,7 @@ from procrastinate import JobContext, RetryStrategy
 from procrastinate.contrib.django import app
 
 from ai_answers import actions
-from quokkaq.lib.jobs import for_every_institution, of_institution
+from quokkaq.lib.jobs import for_every_institution, in_queue, of_institution
 
 IMPORT_ATTEMPTS = 4
 _RETRY = RetryStrategy(max_attempts=6, exponential_wait=4)
@@ -44,7 +44,7 @@ def refresh_thread_source(thread_id: str) -> None:
 
 
 @app.periodic(cron="*/10 * * * *")
-@app.task(name="ai_answers.keep_materials_indexed", queue="upkeep", queueing_lock="keep_materials_indexed")
+@app.task(name="ai_answers.keep_materials_indexed", **in_queue("upkeep"), queueing_lock="keep_materials_indexed")
 @for_every_institution
 def keep_materials_indexed(timestamp: int) -> None:
     """Embed what has no vectors, and find endorsed threads that are no sources yet."""

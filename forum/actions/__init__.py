@@ -8,7 +8,7 @@ from forum.actions.drafts import DRAFT_FIELDS, DRAFT_LISTS, delete_view, discard
 from forum.actions.flags import Decision, decide_flags, flag_text
 from forum.actions.following import follow, set_follow
 from forum.actions.incoming import receive_mail
-from forum.actions.indexing import enqueue_indexing, index_thread, index_threads
+from forum.actions.indexing import enqueue_indexing, enqueue_missing_threads, index_thread, index_threads
 from forum.actions.mailing import (
     act_on_unsubscribe,
     compose_mail,
@@ -86,6 +86,7 @@ __all__ = [
     "edit_thread",
     "enqueue_due_mail",
     "enqueue_indexing",
+    "enqueue_missing_threads",
     "enqueue_telling",
     "enqueue_unsent_mail",
     "fail_mail",

@@ -4,9 +4,11 @@ import uuid
 
 from forum.models import Thread
 from forum.search import meaning
-from quokkaq.lib.jobs import enqueue
+from quokkaq.lib import tenancy
+from quokkaq.lib.jobs import enqueue, enqueue_once
 
 INDEX_TASK = "forum.index_thread"
+INDEX_MISSING_TASK = "forum.index_missing_threads"
 # So many at once: a worker is busy for about two seconds.
 BATCH = 200
 
@@ -21,6 +23,19 @@ def index_thread(thread_id: uuid.UUID) -> None:
     meaning.index_threads([thread_id])
 
 
+def enqueue_missing_threads() -> bool:
+    """Have vectors made that are missing or out of date; return whether a job was enqueued for it."""
+    return bool(meaning.threads_to_index(1)) and _enqueue_batch()
+
+
 def index_threads() -> int:
-    """Make the vectors that are missing or out of date, some at a time; return how many were made."""
-    return meaning.index_threads(meaning.threads_to_index(BATCH))
+    """Make some of the vectors that are missing or out of date; return how many. More get their turn in another job."""
+    keys = meaning.threads_to_index(BATCH)
+    made = meaning.index_threads(keys)
+    if made and len(keys) == BATCH:
+        _enqueue_batch()
+    return made
+
+
+def _enqueue_batch() -> bool:
+    return enqueue_once(INDEX_MISSING_TASK, of=None, queue="indexing", key=f"index-threads:{tenancy.institution()}")

@@ -10,12 +10,11 @@ import re
 import secrets
 import smtplib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import formataddr
 from functools import cached_property
-from typing import Any
 
 from django.conf import settings
 from django.core import signing
@@ -26,7 +25,6 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
-from procrastinate.exceptions import AlreadyEnqueued
 
 from accounts.access import Member
 from accounts.models import Course, User
@@ -48,7 +46,7 @@ from forum.models import (
 )
 from forum.sentences import Told, gather
 from quokkaq.lib import tenancy
-from quokkaq.lib.jobs import enqueue
+from quokkaq.lib.jobs import enqueue_each_once
 from quokkaq.lib.mail import deliver
 
 COMPOSE_TASK = "forum.compose_mail"
@@ -74,28 +72,19 @@ def enqueue_due_mail() -> int:
     due = Notification.objects.filter(mailed_at=None, mail_due_at__lte=timezone.now())
     oldest = due.order_by("user_id", "mail_due_at", "pk").distinct("user_id").values_list("pk", flat=True)
     # The job is named after what the person was told, not after the person: operators see the list of jobs.
-    return sum(_enqueue(COMPOSE_TASK, notification_id=pk) for pk in oldest[:_BATCH])
+    return _enqueue_each(COMPOSE_TASK, "notification_id", oldest[:_BATCH])
 
 
 def enqueue_unsent_mail() -> int:
     """Enqueue what still waits though its job should have sent it; return how much that is."""
     waiting = Mail.objects.filter(state=MailState.QUEUED, created_at__lt=timezone.now() - UNSENT_AFTER)
-    return sum(
-        _enqueue(SEND_TASK, mail_id=pk) for pk in waiting.order_by("created_at").values_list("pk", flat=True)[:_BATCH]
-    )
+    return _enqueue_each(SEND_TASK, "mail_id", waiting.order_by("created_at").values_list("pk", flat=True)[:_BATCH])
 
 
-def _enqueue(task: str, **key: uuid.UUID) -> bool:
-    """Enqueue a job unless one like it waits; return whether it did."""
-    ((name, value),) = key.items()
-    lock = f"{task}:{value}"
-    try:
-        with transaction.atomic():
-            arguments: dict[str, Any] = {name: str(value)}
-            enqueue(task, of=None, queue="mail", lock=lock, queueing_lock=lock, **arguments)
-    except AlreadyEnqueued:
-        return False
-    return True
+def _enqueue_each(task: str, name: str, values: Iterable[uuid.UUID]) -> int:
+    """Enqueue a job for each value that has none yet; return for how many. While thousands wait, most have one."""
+    jobs = {f"{task}:{value}": {name: str(value)} for value in values}
+    return enqueue_each_once(task, jobs, of=None, queue="mail")
 
 
 # Putting it into a mail
@@ -151,7 +140,7 @@ def queue_mail(*, user: User, subject: str, text: str, html: str, headers: dict[
         html=html,
         headers={name: one_line(value) for name, value in headers.items()},
     )
-    _enqueue(SEND_TASK, mail_id=mail.pk)
+    _enqueue_each(SEND_TASK, "mail_id", [mail.pk])
     return mail
 
 

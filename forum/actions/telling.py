@@ -5,9 +5,9 @@ What happens enqueues one job in its own transaction. The job writes a row for e
 
 import uuid
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import transaction
@@ -38,6 +38,16 @@ _NAMED = (NotificationKind.ENDORSEMENT, NotificationKind.ASSIGNED, NotificationK
 # What may happen to the same text again, and is told again.
 _REPEATED = (*STAFF_KINDS, NotificationKind.DECISION, NotificationKind.AI_ANSWER, NotificationKind.AI_WITHDRAWN)
 _DIGEST_HOUR = time(7)
+# People told in one transaction.
+BATCH = 1000
+
+
+class Recipient(NamedTuple):
+    """Somebody to tell: of ten thousand people no more is read than this."""
+
+    pk: uuid.UUID
+    time_zone: str
+
 
 # Whether it stands in the inbox, and when it is mailed.
 Choice = tuple[bool, Delivery]
@@ -102,39 +112,52 @@ def tell(
         doers.add(post.author_id if post else thread.author_id)
     elif kind == NotificationKind.ACCEPTED and actor_id is None:
         doers.add(thread.author_id)
-    people = [row.user for row in _people(kind, thread, post, to_id) if row.user_id not in doers]
-    choices = _choices(people, kind, thread.course_id)
-    now = timezone.now()
-    rows = []
-    for person in people:
-        in_app, mail = choices[person.pk]
-        due = due_at(mail, person, now)
-        if in_app or due:
-            row = Notification(
-                institution_id=thread.institution_id, user=person, course_id=thread.course_id, thread=thread, post=post,
-                kind=kind, actor_id=actor_id if kind in _NAMED else None, created_at=at, in_app=in_app, mail_due_at=due,
-            )  # fmt: skip
-            rows.append(row)
-    return _write(kind, thread, post, rows, at)
+    found = _people(kind, thread, post, to_id).order_by("user_id").values_list("user_id", "user__time_zone")
+    people = [Recipient(*row) for row in found if row[0] not in doers]
+    # Some at a time, so that no transaction is long. Cut off anywhere, another run tells the rest.
+    return sum(
+        _tell_some(kind, thread, post, people[start : start + BATCH], actor_id=actor_id, at=at)
+        for start in range(0, len(people), BATCH)
+    )
 
 
 @transaction.atomic
-def _write(kind: NotificationKind, thread: Thread, post: Post | None, rows: list[Notification], at: datetime) -> int:
-    told = Notification.objects.filter(kind=kind, thread=thread, post=post, user__in=[row.user_id for row in rows])
-    before = {row.user_id: row for row in told.select_for_update(of=("self",))}
-    again = []
-    if kind in _REPEATED:
-        for row in rows:
-            old = before.get(row.user_id)
-            if old is not None and old.created_at < at:
-                old.created_at, old.actor_id, old.mail_due_at = at, row.actor_id, row.mail_due_at
-                old.read_at = old.mailed_at = None
-                again.append(old)
-        Notification.objects.bulk_update(
-            again, ["created_at", "actor", "mail_due_at", "read_at", "mailed_at"], batch_size=1000
-        )
-    new = [row for row in rows if row.user_id not in before]
-    Notification.objects.bulk_create(new, ignore_conflicts=True, batch_size=1000)
+def _tell_some(
+    kind: NotificationKind,
+    thread: Thread,
+    post: Post | None,
+    people: Sequence[Recipient],
+    *,
+    actor_id: uuid.UUID | None,
+    at: datetime,
+) -> int:
+    """Write what happened into the inboxes of some people, as they wish it; return how many rows are new or new again."""
+    told = Notification.objects.filter(kind=kind, thread=thread, post=post, user__in=[person.pk for person in people])
+    before = {row.user_id: row for row in told.select_for_update(of=("self",))} if kind in _REPEATED else {}
+    known = before or set(told.values_list("user_id", flat=True))
+    choices = _choices([person.pk for person in people], kind, thread.course_id)
+    now = timezone.now()
+    actor = actor_id if kind in _NAMED else None
+    new, again = [], []
+    for person in people:
+        in_app, mail = choices[person.pk]
+        due = due_at(mail, person, now)
+        if not in_app and due is None:
+            continue
+        if person.pk not in known:
+            row = Notification(
+                institution_id=thread.institution_id, user_id=person.pk, course_id=thread.course_id, thread=thread,
+                post=post, kind=kind, actor_id=actor, created_at=at, in_app=in_app, mail_due_at=due,
+            )  # fmt: skip
+            new.append(row)
+        elif person.pk in before and before[person.pk].created_at < at:
+            old = before[person.pk]
+            old.created_at, old.actor_id, old.mail_due_at = at, actor, due
+            old.read_at = old.mailed_at = None
+            again.append(old)
+    Notification.objects.bulk_update(again, ["created_at", "actor", "mail_due_at", "read_at", "mailed_at"])
+    # Conflicts: the same job, run by another worker, was faster.
+    Notification.objects.bulk_create(new, ignore_conflicts=True)
     return len(new) + len(again)
 
 
@@ -168,7 +191,7 @@ def _people(kind: NotificationKind, thread: Thread, post: Post | None, to_id: uu
 # When mail is due
 
 
-def due_at(delivery: str, user: User, now: datetime) -> datetime | None:
+def due_at(delivery: str, user: User | Recipient, now: datetime) -> datetime | None:
     """Return when mail about something that happened now is due; None for no mail.
 
     At once means after a pause, in which more may come to put into the same mail. A digest is due at the next 7:00
@@ -190,10 +213,10 @@ def due_at(delivery: str, user: User, now: datetime) -> datetime | None:
 # What people wish
 
 
-def _choices(people: list[User], kind: NotificationKind, course_id: uuid.UUID) -> dict[uuid.UUID, Choice]:
+def _choices(people: Sequence[uuid.UUID], kind: NotificationKind, course_id: uuid.UUID) -> dict[uuid.UUID, Choice]:
     """Return how each person wants to be told: as they said for the course, else in general, else the default. One query."""
     said = Preference.objects.filter(user__in=people, kind=kind).filter(Q(course=course_id) | Q(course=None))
-    found: dict[uuid.UUID, Choice] = dict.fromkeys((person.pk for person in people), DEFAULTS[kind])
+    found: dict[uuid.UUID, Choice] = dict.fromkeys(people, DEFAULTS[kind])
     for row in sorted(said, key=lambda row: row.course_id is not None):  # the course's own come last, and count
         found[row.user_id] = (row.in_app, Delivery(row.mail))
     return found
@@ -260,7 +283,7 @@ def _reschedule(user: User) -> None:
         key = (row.kind, row.course_id)
         if key not in wishes:
             kind = NotificationKind(row.kind)
-            wishes[key] = due_at(_choices([user], kind, row.course_id)[user.pk][1], user, now)
+            wishes[key] = due_at(_choices([user.pk], kind, row.course_id)[user.pk][1], user, now)
         row.mail_due_at = wishes[key]
     Notification.objects.bulk_update(waiting, ["mail_due_at"], batch_size=1000)
 

@@ -135,7 +135,7 @@ TASKS = [
         {"{{queue}}": "max by (queue) (quokkaq_tasks_waiting)"}, stacked=True, runbooks=["QueueOld", "WorkerGone"],
     ),
     graph(
-        "Age of the oldest task", "Five minutes raise an alert.", "s",
+        "Age of the oldest task", "Five minutes raise an alert; of what comes in bulk, half an hour.", "s",
         {"{{queue}}": "max by (queue) (quokkaq_tasks_oldest_seconds)"}, limits=(60, 300), runbooks=["QueueOld"],
     ),
     graph(

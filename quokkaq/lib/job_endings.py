@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import psycopg
-from procrastinate.exceptions import ConnectorException
+from procrastinate.exceptions import ConnectorException, UniqueViolation
+from procrastinate.jobs import Status
 from procrastinate.manager import JobManager
 
 log = logging.getLogger(__name__)
@@ -26,8 +27,12 @@ class PatientJobManager(JobManager):
     async def finish_job_by_id_async(self, *args: Any, **kwargs: Any) -> None:
         await _insist(super().finish_job_by_id_async, *args, **kwargs)
 
-    async def retry_job_by_id_async(self, *args: Any, **kwargs: Any) -> None:
-        await _insist(super().retry_job_by_id_async, *args, **kwargs)
+    async def retry_job_by_id_async(self, job_id: int, *args: Any, **kwargs: Any) -> None:
+        try:
+            await _insist(super().retry_job_by_id_async, job_id, *args, **kwargs)
+        except UniqueViolation:
+            # Meanwhile another job was enqueued for the same: it does what is left.
+            await self.finish_job_by_id_async(job_id=job_id, status=Status.ABORTED, delete_job=False)
 
 
 async def _insist(write: Callable[..., Awaitable[None]], *args: Any, **kwargs: Any) -> None:
@@ -35,6 +40,8 @@ async def _insist(write: Callable[..., Awaitable[None]], *args: Any, **kwargs: A
     while True:
         try:
             await write(*args, **kwargs)
+        except UniqueViolation:
+            raise
         except ConnectorException as error:
             if isinstance(error.__cause__, psycopg.errors.RaiseException):
                 # The job isn't running: an earlier try, or whoever rescued it, was faster.

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,12 +13,15 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from accounts.access import Member, Refused
 from accounts.models import AuditEvent, Purpose, Upload, User
 from ai_answers import actions
 from ai_answers.actions import imports as import_actions
 from ai_answers.actions import indexing, materials
+from ai_answers.indexing import index_passages
 from ai_answers.models import (
     ImportState,
     Material,
@@ -313,26 +317,76 @@ def test_only_the_newest_version_is_embedded_and_progress_is_kept(tim: Member, m
     actions.index_version(uuid.uuid4())
 
 
-def test_upkeep_embeds_what_has_no_vectors_and_stops_without_a_model(
+def test_staff_see_how_far_indexing_is_and_how_long_it_will_take(
+    world: World, tim: Member, sam: Member, signed_in: Callable[[User], Client]
+) -> None:
+    version = factories.make_material(tim, title="Uploaded")
+    started = factories.make_import(tim, version=version)
+    rows = MaterialImport.objects.filter(pk=started.pk)
+    page = reverse("ai_answers:materials", args=[tim.course.slug])
+
+    def shown(done: int, total: int) -> str:
+        rows.update(state="indexing", passages_done=done, passages_total=total)
+        return " ".join(signed_in(tim.user).get(page).content.decode().split())
+
+    MaterialVersion.objects.filter(pk=version.pk).update(created_at=timezone.now() - timedelta(seconds=590))
+    assert "passage 2500 of 10000 (25 %), about 30 minutes left</label>" in shown(2500, 10000)
+    assert "passage 9990 of 10000 (99 %), about 1 minute left</label>" in shown(9990, 10000)
+    assert "passage 0 of 3 (0 %)</label>" in shown(0, 3)
+    assert "passage 0 of 0 (0 %)</label>" in shown(0, 0)
+    assert "of 10000" in shown(1, 10000)
+    # eve runs a course of the same name elsewhere.
+    for other in (sam.user, world.user("eve"), world.user("pat")):
+        assert b"of 10000" not in signed_in(other).get(page).content
+
+
+def test_upkeep_has_embedded_what_has_no_vectors_and_nothing_without_a_model(
     tim: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = factories.make_material(tim)
-    monkeypatch.setattr(indexing, "embedder", lambda: None)
+    run_tasks("ai_answers.index_version")
+    PassageVector.objects.filter(passage__in=version.passages.all()[1:]).delete()
+    with monkeypatch.context() as without:
+        without.setattr(indexing, "embedder", lambda: None)
+        assert actions.index_missing() == 0
+    assert actions.index_missing() == 1
+    assert actions.index_missing() == 0, "its job waits already"
+    run_tasks("ai_answers.index_version")
+    assert not version.passages.filter(vectors=None).exists()
     assert actions.index_missing() == 0
-    monkeypatch.setattr(indexing, "embedder", lambda: SimpleNamespace(name="m"))
-    asked: list[uuid.UUID] = []
-
-    def index(keys: list[uuid.UUID]) -> int:
-        asked.extend(keys)
-        return len(keys)
-
-    monkeypatch.setattr(indexing, "index_passages", index)
-    first = version.passages.all()[0]
-    embed(first)
-    assert actions.index_missing() == 2
-    assert set(asked) == set(version.passages.exclude(pk=first.pk).values_list("pk", flat=True))
+    PassageVector.objects.all().delete()
     actions.delete_material(by=tim, material=version.material)
     assert actions.index_missing() == 0
+
+
+def test_indexing_makes_way_after_its_turn_and_goes_on_where_it_was(
+    tim: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = factories.make_import(tim)
+    actions.read_import(started.pk)
+    started.refresh_from_db()
+    assert started.version is not None
+    monkeypatch.setattr(indexing, "BATCH", 1)
+    embedded: list[int] = []
+
+    def counted(keys: list[uuid.UUID]) -> int:
+        embedded.append(len(keys))
+        return index_passages(keys)
+
+    monkeypatch.setattr(indexing, "index_passages", counted)
+    for turn in (1, 2):
+        actions.index_version(started.version.pk, seconds=0)
+        started.refresh_from_db()
+        assert (started.passages_done, started.passages_total, started.state) == (turn, 3, "indexing")
+        waiting = ProcrastinateJob.objects.get(task_name="ai_answers.index_version", status="todo")
+        assert waiting.args["version_id"] == str(started.version.pk)
+    # Somebody counted wrong, or died before counting: what is there decides.
+    MaterialImport.objects.update(passages_done=0)
+    run_tasks("ai_answers.index_version")
+    started.refresh_from_db()
+    assert (started.passages_done, started.state) == (3, "ready")
+    assert embedded == [1, 1, 1]
+    assert PassageVector.objects.filter(part=0).count() == 3
 
 
 # Deleting

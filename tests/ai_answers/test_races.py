@@ -5,7 +5,7 @@ from django.http import Http404
 
 from accounts.access import Member
 from ai_answers import access, actions
-from ai_answers.actions import calls, indexing, rechecking
+from ai_answers.actions import calls, rechecking
 from ai_answers.actions.budget import settle_call
 from ai_answers.engines import Request, Task
 from ai_answers.engines.extractive import ExtractiveEngine
@@ -67,12 +67,6 @@ def test_a_consultation_is_closed_once_and_a_local_one_discloses_nothing(sam: Me
     consultation._attempt._disclose()
     assert ModelCall.objects.values().get() == before
     assert ExtractiveEngine().most(request).input_tokens == 0
-
-
-def test_upkeep_stops_where_another_worker_was_faster(tim: Member, monkeypatch: pytest.MonkeyPatch) -> None:
-    factories.make_material(tim)
-    monkeypatch.setattr(indexing, "index_passages", lambda keys: 0)
-    assert actions.index_missing() == 0
 
 
 def test_a_material_that_never_had_a_text_comes_back(tim: Member) -> None:

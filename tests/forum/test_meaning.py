@@ -8,6 +8,7 @@ from django.test import Client
 from accounts.access import Member
 from accounts.models import User
 from forum import actions
+from forum.actions import indexing
 from forum.models import Thread, ThreadVector
 from forum.search import Likeness, meaning, similar_threads
 from quokkaq.lib import embedding
@@ -91,6 +92,17 @@ def test_an_edited_or_moved_thread_is_compared_by_what_it_says_now(
     ThreadVector.objects.update(model="another")
     assert actions.index_threads() == 2
     assert ThreadVector.objects.get(thread=asked).course == world.other_course
+
+
+def test_many_threads_are_compared_in_turns(sam: Member, asked: Thread, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_tasks()
+    assert not actions.enqueue_missing_threads()
+    ThreadVector.objects.all().delete()
+    monkeypatch.setattr(indexing, "BATCH", 1)
+    assert actions.enqueue_missing_threads()
+    assert not actions.enqueue_missing_threads(), "its job waits already"
+    assert run_tasks("forum.index_missing_threads") == ["forum.index_missing_threads"] * 3
+    assert ThreadVector.objects.count() == 2
 
 
 def test_only_what_one_may_read_is_near(world: World, asked: Thread, sam: Member, noor: Member, tim: Member) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import zoneinfo
 from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock
 
 import pytest
 from django.db import connection, transaction
@@ -16,6 +17,7 @@ from accounts.models import Enrollment, User
 from ai_answers import actions as ai_actions
 from ai_answers.models import Answer
 from forum import access, actions
+from forum.actions import telling
 from forum.actions.telling import due_at
 from forum.models import (
     Delivery,
@@ -281,6 +283,31 @@ def test_eight_hundred_members_cost_as_many_queries_as_five(world: World, tim: M
         Enrollment(institution=world.institution, user=person, course=world.course) for person in people
     )
     assert queries("Second news") == at_five <= 9
+
+
+def test_cut_off_between_two_batches_the_next_run_tells_the_rest(
+    world: World, tim: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread = factories.make_thread(tim, "Exam on Monday", kind="announcement")
+    at = timezone.now()
+
+    def tell() -> int:
+        return actions.tell(NotificationKind.ANNOUNCEMENT, thread_id=thread.pk, at=at)
+
+    monkeypatch.setattr(telling, "BATCH", 1)
+    with monkeypatch.context() as dying:
+        dying.setattr(telling, "due_at", Mock(side_effect=[None, KeyboardInterrupt]))
+        with pytest.raises(KeyboardInterrupt):
+            tell()
+    before = set(Notification.objects.values_list("pk", flat=True))
+    assert len(before) == 1
+    assert tell() == 2
+    assert tell() == 0
+    rows = Notification.objects.filter(thread=thread)
+    assert before < set(rows.values_list("pk", flat=True))
+    assert sorted(rows.values_list("user__email", flat=True)) == [
+        f"{name}@example.edu" for name in ("ada", "noor", "sam")
+    ]
 
 
 # Preferences

@@ -30,7 +30,7 @@ READ_BY_LIBRARIES = {
     "SSL_CERT_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_ENDPOINT_URL_IAM",
 }  # fmt: skip
 REQUIRED = {"SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL"}
-APP_SERVICES = ("migrate", "web", "worker", "keeper")
+APP_SERVICES = ("migrate", "web", "worker", "bulk", "keeper")
 MONITORING = {"prometheus", "alertmanager", "grafana"}
 METRICS_TOKEN = "a-token-for-this-test"
 
@@ -288,14 +288,14 @@ def test_services_start_in_order_and_come_back(compose: dict[str, Any]) -> None:
     services = compose["services"]
     assert services["migrate"]["restart"] == "no"
     assert services["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
-    for name in ("web", "worker", "keeper"):
+    for name in ("web", "worker", "bulk", "keeper"):
         assert services[name]["restart"] == "always"
         assert services[name]["depends_on"] == {
             "migrate": {"condition": "service_completed_successfully"},
             "postgres": {"condition": "service_healthy"},
             "redis": {"condition": "service_healthy"},
         }
-    for name in ("worker", "keeper", "postgres", "redis"):  # web has the image's own
+    for name in ("worker", "bulk", "keeper", "postgres", "redis"):  # web has the image's own
         assert services[name]["healthcheck"]["test"]
 
 

@@ -24,8 +24,8 @@ from quokkaq.backups.lock import Busy
 from quokkaq.backups.manifest import differences, tables
 from quokkaq.backups.places import Place, places
 from quokkaq.backups.reading import decrypted
+from quokkaq.lib.jobs import OPERATIONS
 from quokkaq.models import Operation
-from quokkaq.tasks import OPERATIONS
 from tests import factories
 from tests.processes import ROOT, end, environment, wait_for
 from tests.recovery import measured

@@ -10,9 +10,12 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from ai_answers.models import Answer, AnswerStatus, Citation
 from forum.models import Notification, Thread
 from tests import factories
-from tests.processes import running_worker, wait_for, worker
+from tests.processes import end, running_worker, wait_for, worker
 
 KILLS = 20
+STOPS = 3
+# How long a supervisor waits before it kills (`stop_grace_period` in ops/compose/compose.yaml).
+GRACE_SECONDS = 60
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +70,72 @@ def test_a_worker_killed_twenty_times_while_generating_leaves_one_answer() -> No
     assert Thread.objects.count() == Answer.objects.count() == KILLS
     numbers = list(Citation.objects.filter(answer__thread=thread).values_list("number", flat=True))
     assert numbers == list(range(1, len(numbers) + 1)) != []
+
+
+@pytest.mark.drill
+@pytest.mark.django_db(transaction=True)
+def test_workers_told_to_stop_one_after_another_finish_what_they_have_and_lose_nothing() -> None:
+    world = factories.make_world()
+    sam, noor, tim = world.member("sam"), world.member("noor"), world.member("tim")
+    factories.make_material(tim)
+    asked = 0
+
+    def ask() -> None:
+        nonlocal asked
+        asked += 1
+        thread = factories.make_thread(sam, "When is a default parameter value evaluated?", f"Asked {asked} times")
+        factories.make_post(noor, thread, f"@{tim.user.display_name} knows")
+
+    ask()
+    now, ended = worker(), []
+    try:
+        for _ in range(STOPS):
+            with connection.cursor() as cursor:
+                # An answer comes as far as storing what it wrote, and waits there.
+                connection.set_autocommit(False)
+                cursor.execute("LOCK TABLE ai_answers_citation IN SHARE ROW EXCLUSIVE MODE")
+                try:
+                    wait_for(waiting_for_lock, seconds=60, what="the worker to be in the middle of an answer")
+                    now.terminate()
+                    time.sleep(0.5)
+                    assert now.poll() is None, "it finishes what it has"
+                finally:
+                    connection.rollback()
+                    connection.set_autocommit(True)
+            began = time.monotonic()
+            # More comes in meanwhile, and another worker takes over.
+            stopped, now = now, worker()
+            ask()
+            ask()
+            stopped.wait(GRACE_SECONDS)
+            ended.append(time.monotonic() - began)
+            assert stopped.returncode == 0
+        wait_for(over, seconds=60, what="everything to be done")
+    finally:
+        end(now, seconds=30)
+        stopped.kill()
+    print(f"told to stop {STOPS} times in the middle of an answer, a worker ended within {max(ended):.1f} s")
+    assert now.returncode == 0
+    assert workers() == 0, "each has signed off"
+    ran = ProcrastinateJob.objects.exclude(task_name__startswith="quokkaq.")
+    assert set(ran.filter(queue_name="answers").values_list("status", "attempts")) == {("succeeded", 1)}, (
+        "each ran once"
+    )
+    assert Answer.objects.filter(status=AnswerStatus.PUBLISHED).count() == Answer.objects.count() == asked
+    assert Notification.objects.filter(user=tim.user, kind="mention").count() == asked
+    assert Notification.objects.filter(user=sam.user, kind="reply").count() == asked
+
+
+def over() -> bool:
+    return not ProcrastinateJob.objects.filter(
+        queue_name__in=["answers", "telling"], status__in=["todo", "doing"]
+    ).exists()
+
+
+def workers() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM procrastinate_workers")
+        return int(cursor.fetchone()[0])
 
 
 def waiting_for_lock() -> bool:

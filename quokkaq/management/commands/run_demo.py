@@ -29,6 +29,7 @@ PEOPLE = {
     "ada": "instructor of CS 101, may open Django admin",
     "eve": "student at another institution",
 }
+WORKER = (sys.executable, "manage.py", "procrastinate", "worker")
 
 
 class Command(BaseCommand):
@@ -71,7 +72,9 @@ class _Supervisor:
         }
         self.commands: Mapping[str, list[str]] = {
             "web server": [sys.executable, "-m", "gunicorn", "-c", "ops/gunicorn.conf.py", "quokkaq.wsgi"],
-            "task worker": [sys.executable, "manage.py", "procrastinate", "worker"],
+            "task worker": ["env", "TASK_LANES=answers,prompt", *WORKER],
+            # A process of its own: in that of the answers, ten thousand mails would make them slow.
+            "worker for bulk": ["env", "TASK_LANES=bulk", *WORKER],
         }
         self.environment = environment
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
