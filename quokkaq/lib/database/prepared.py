@@ -1,4 +1,4 @@
-"""Querysets whose SQL is made once in each process, and planned once on each connection (ADR 32).
+"""Querysets whose SQL is made once in each process, and planned once on each connection (ADR 37).
 
 Making SQL out of a queryset costs Python more than PostgreSQL takes to answer it, and planning it often costs the server more
 than running it. A page that everybody opens asks through a `Prepared`: what it may read is still said by a queryset, in the
