@@ -55,7 +55,7 @@ def become_web_role() -> None:
     from django.db import connection
 
     connection.close()
-    connection.close_pool()
+    connection.close_pool()  # type: ignore[attr-defined]  # of PostgreSQL
     connection.settings_dict["USER"] = settings.DATABASE_WEB_ROLE
 
 

@@ -38,7 +38,7 @@ def copies_of(row: Thread | Post, rows: str, **changed: str) -> None:
     """
     table = row._meta.db_table
     changed = {"id": "gen_random_uuid()", "submission_key": "gen_random_uuid()", **changed}
-    columns = [field.column for field in row._meta.concrete_fields]
+    columns = [str(field.column) for field in row._meta.concrete_fields]
     values = ", ".join(changed.get(column, f"t.{column}") for column in columns)
     with connection.cursor() as cursor:
         cursor.execute(f"SET CONSTRAINTS ALL IMMEDIATE; ALTER TABLE {table} DISABLE TRIGGER USER")
