@@ -396,7 +396,6 @@ def a_post(draw: random.Random) -> uuid.UUID:
 
 def walk(world: World, watch: Watch, wanted: list[Visit], repeats: int) -> list[dict[str, Any]]:
     """Go everywhere; return what each page cost."""
-    from django.db import connection, transaction
     from django.test import Client
 
     draw = random.Random(SEED)
@@ -407,12 +406,9 @@ def walk(world: World, watch: Watch, wanted: list[Visit], repeats: int) -> list[
         answers: set[int] = set()
         for turn in range((visit.repeats or repeats) + 1):
             watch.page, watch.seen = f"{visit.name} ({visit.who})", []
-            held = dict(watch.shapes) if turn == 0 else None
-            with transaction.atomic(), connection.execute_wrapper(watch):
-                response = visit.act(client, draw)
-                transaction.set_rollback(True)
-            answers.add(response.status_code)
-            if held is not None:
+            is_first = turn == 0
+            answers.add(_answer(visit, client, draw, watch))
+            if is_first:
                 # The first turn fills caches (templates, word statistics); plans that it made are kept.
                 _forget_last(watch)
                 continue
@@ -420,6 +416,19 @@ def walk(world: World, watch: Watch, wanted: list[Visit], repeats: int) -> list[
         rows.append(_cost(visit, answers, costs))
         _say(rows[-1])
     return rows
+
+
+def _answer(visit: Visit, client: Any, draw: random.Random, watch: Watch) -> int:
+    """Go there once, in a transaction that is rolled back; 0 when a statement was cut off."""
+    from django.db import OperationalError, connection, transaction
+
+    try:
+        with transaction.atomic(), connection.execute_wrapper(watch):
+            response = visit.act(client, draw)
+            transaction.set_rollback(True)
+    except OperationalError:
+        return 0
+    return int(response.status_code)
 
 
 def _forget_last(watch: Watch) -> None:
