@@ -11,10 +11,10 @@ from tests.serving import Place, get, rows, web
 pytestmark = [pytest.mark.drill, pytest.mark.xdist_group("load")]
 
 CELLS = {"cell_home": "home", "cell_away": "away"}
-# Of each page what is made anew for every answer, and how long ago things were.
+# Of each page what is made anew for every answer, how long ago things were, and for how long an answer has been waited for.
 FRESH = re.compile(
     r'name="csrfmiddlewaretoken" value="[^"]*"|"X-CSRFToken": ?"[^"]*"|name="form_key" value="[^"]*"|nonce="[^"]*"'
-    r"|\d+ min ago|just now"
+    r'|\d+ min ago|just now|<p class="progress-line">.*?</p>'
 )
 PAGES = {
     "sam": ("/courses/", "/c/cs-101/", "/c/cs-101/{home}/", "/c/cs-101/search/?q=list", "/c/cs-101/search/suggest/?q=lis", "/inbox/",
