@@ -276,7 +276,7 @@ def test_asking_for_a_person_puts_the_thread_into_the_queue_until_staff_reply(
     answer: Answer, world: World, signed_in: SignIn, tim: Member
 ) -> None:
     def reasons() -> list[str]:
-        return [r.text for entry in queue(tim) if entry.thread.pk == answer.thread_id for r in entry.urgency.reasons]
+        return [r.text for entry in queue(tim) if entry.thread_id == answer.thread_id for r in entry.urgency.reasons]
 
     client = signed_in(world.user("sam"))
     assert "somebody asks for a person, not the AI" not in reasons()

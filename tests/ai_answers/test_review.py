@@ -64,7 +64,7 @@ def test_it_lists_what_needs_somebody_the_most_urgent_first(
         assert reason in text
     actions.ask_person(by=noor, answer=unsure, on=True)
     assert [row[0] for row in client.get(REVIEW).context["rows"]] == [unsure, answers[2], draft]
-    reasons = {entry.thread.pk: {reason.text for reason in entry.urgency.reasons} for entry in queue(tim)}
+    reasons = {entry.thread_id: {reason.text for reason in entry.urgency.reasons} for entry in queue(tim)}
     assert "a draft of the AI waits for you" in reasons[draft.thread_id]
     assert "readers find the AI’s answer unhelpful" in reasons[answers[2].thread_id]
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import brotli
+
 
 @dataclass
 class Tracker:
@@ -45,8 +47,11 @@ def tracking() -> Iterator[Tracker]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.headers.get("Content-Encoding") == "gzip":
-                body = gzip.decompress(body)
+            match self.headers.get("Content-Encoding"):
+                case "gzip":
+                    body = gzip.decompress(body)
+                case "br":
+                    body = brotli.decompress(body)
             tracker.sent.append(f"{self.path}\n{self.headers}\n{body.decode()}")
             if self.path == "/7/api/42/envelope/":
                 tracker.take(body)
