@@ -21,6 +21,7 @@ from pytest_django.plugin import DjangoDbBlocker
 from accounts.access import Member
 from accounts.models import User
 from accounts.signing_in import SECOND_FACTOR
+from quokkaq.lib import fragments
 from tests import append_only, factories
 from tests.factories import World
 from tests.services.s3_server import S3Server, s3
@@ -59,8 +60,9 @@ def files_in(folder: Path) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def fresh_cache_and_files(tmp_path: Path) -> Iterator[None]:
-    """Every test starts with an empty cache and an empty folder for files."""
+    """Every test starts with an empty cache, no kept HTML and an empty folder for files."""
     cache.clear()
+    fragments.forget()
     with files_in(tmp_path / "media"):
         yield
     cache.clear()

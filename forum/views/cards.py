@@ -68,7 +68,7 @@ class Shown:
             "flags": self.flags,
             "no_files": no_files(member),
             "csrf_token": hole("csrf"),
-            "reply_form": SimpleLazyObject(self._empty_form),
+            "empty_form": SimpleLazyObject(self._empty_form),
             "refused_comment": None,
             "refused_parent": None,
         }
@@ -106,7 +106,10 @@ class Shown:
 
     def reply_box(self) -> SafeString:
         """Return the empty form for a reply, as it is offered to who has written nothing yet."""
-        context = self.context | {"draft": None, "files": self.context["no_files"], "response_templates": []}
+        context = self.context | {
+            "reply_form": self.context["empty_form"], "draft": None, "files": self.context["no_files"],
+            "response_templates": [],
+        }  # fmt: skip
         return kept_fragment("forum/_reply_form.html", self._page, context, self.holes)
 
     def filled_reply_box(self, others: Mapping[str, Any]) -> SafeString:

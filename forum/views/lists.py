@@ -277,7 +277,9 @@ def thread_list(request: SignedInRequest, slug: str) -> HttpResponse:
         "listing": listing,
         "waiting": len(waiting),
         "csrf_token": token,
-        "threads": rows([*pinned, *found.items], member, base),
+        "pinned": pinned,
+        "threads": found.items,
+        "rows": rows([*pinned, *found.items], member, base),
         "next": listing.query(cursor=found.next_cursor) if found.next_cursor else "",
         "sidebar": fragment(
             "forum/_sidebar.html",

@@ -53,6 +53,12 @@ class _Kept:
 _kept = _Kept(MAX_BYTES)
 
 
+def forget() -> None:
+    """Let go of all that is kept."""
+    global _kept
+    _kept = _Kept(MAX_BYTES)
+
+
 def fragment(template: str, *, holes: Mapping[str, str] | None = None, **shown: Hashable) -> SafeString:
     """Return a template rendered with `shown` and nothing else: it knows no request and no reader.
 

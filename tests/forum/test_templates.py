@@ -180,7 +180,7 @@ def test_students_have_no_templates(world: World, sam: Member, tim: Member, sign
     thread, template = factories.make_thread(sam), make(tim)
     client = signed_in(world.user("noor"))
     page = client.get(f"/c/cs-101/{thread.number}/?template={template.pk}")
-    assert page.context["reply_form"]["body"].value() == ""
+    assert not page.context["reply_form"]["body"].value()
     assert "Insert a template" not in page.content.decode()
     assert client.post(f"/c/cs-101/{thread.number}/insert-template/", {"insert": template.pk}).status_code == 403
     client.post(f"/c/cs-101/{thread.number}/reply/", {"body": "A reply", "templates": str(template.pk)})
@@ -208,7 +208,7 @@ def test_a_template_of_another_course_is_neither_inserted_nor_counted(
     foreign = make(world.member("pat", world.other_course))
     thread = factories.make_thread(sam)
     page = client.get(f"/c/cs-101/{thread.number}/?template={foreign.pk}")
-    assert page.context["reply_form"]["body"].value() == ""
+    assert not page.context["reply_form"]["body"].value()
     client.post(f"/c/cs-101/{thread.number}/reply/", {"body": "Hi", "templates": str(foreign.pk)})
     foreign.refresh_from_db()
     assert foreign.use_count == 0

@@ -22,7 +22,7 @@ LIST = "/c/cs-101/"
 
 def numbers(client: Client, query: str = "") -> list[int]:
     context = client.get(LIST + query).context
-    return [thread.number for thread, _ in [*context["pinned"], *context["threads"]]]
+    return [thread.number for thread in [*context["pinned"], *context["threads"]]]
 
 
 @pytest.fixture
@@ -110,8 +110,8 @@ def test_what_the_words_ask_for_and_does_not_exist_is_said(client: Client, query
 def test_a_view_with_words_can_be_saved(client: Client, sam: Member) -> None:
     factories.make_thread(sam, "A zebra in the title")
     client.post(f"{LIST}views/", {"name": "Zebras", "query": "q=zebra"})
-    context = client.get(f"{LIST}?q=zebra").context
-    assert [(view.name, current) for view, current in context["views"]] == [("Zebras", True)]
+    html = client.get(f"{LIST}?q=zebra").content.decode()
+    assert '<a href="?q=zebra" aria-current="true">Zebras</a>' in html
 
 
 def test_orders(client: Client, sam: Member, noor: Member, tim: Member) -> None:
@@ -140,7 +140,7 @@ def test_pages_hold_every_thread_once_even_with_ties(client: Client, sam: Member
     query = f"?sort={sort}"
     while query:
         context = client.get(LIST + query).context
-        seen += [thread.number for thread, _ in context["threads"]]
+        seen += [thread.number for thread in context["threads"]]
         query = context["next"]
     assert sorted(seen) == list(range(1, 61))
 
@@ -192,7 +192,7 @@ def test_unread_until_opened_and_again_after_a_reply(client: Client, sam: Member
     assert numbers(client, "?show=unread") == []
     factories.make_post(tim, thread)
     assert numbers(client, "?show=unread") == [1]
-    assert client.get(LIST).context["threads"][0][0].is_unread
+    assert client.get(LIST).context["threads"][0].is_unread
 
 
 def queries(client: Client, url: str) -> int:
@@ -209,12 +209,13 @@ def test_a_page_costs_the_same_at_one_thread_and_at_fifty(
 ) -> None:
     tags = [factories.make_tag(world.course, f"tag-{n}") for n in range(3)]
     actions.set_pinned(by=tim, thread=factories.make_thread(sam, tags=tags), pinned=True)
-    factories.make_thread(sam, tags=tags)
-    at_one = queries(client, LIST)
+    factories.make_thread(sam, "Question number 50", tags=tags)
+    words = f"{LIST}?q=question"
+    at_one, words_at_one = queries(client, LIST), queries(client, words)
     for n in range(50):
         factories.make_thread(sam, f"Question number {n}", tags=tags, anonymity="named" if n % 2 else "all")
-    assert queries(client, LIST) == at_one <= 9
-    assert queries(client, f"{LIST}?q=question") == at_one
+    assert queries(client, LIST) == at_one <= 4
+    assert queries(client, words) == words_at_one <= 6
 
 
 def test_pages_stay_small(client: Client, sam: Member) -> None:

@@ -86,6 +86,7 @@ def test_values_of_every_kind_and_rows_of_values(world: World) -> None:
     some_threads(world)
     assert [one.title for one in _NUMBERED(number=1).rows()] == ["In the open", "Elsewhere and foreign"]
     assert _NUMBERED(number=77).first() is None
+    assert _NUMBERED(number=10**30).rows() == []
     assert _TITLES(after=datetime(2020, 1, 1, tzinfo=UTC)).rows()
     assert _TITLES(after=datetime(2220, 1, 1, tzinfo=UTC)).rows() == []
     assert _CALLED(slug="exam").rows() == [("Exam", "exam")]

@@ -31,6 +31,8 @@ from psycopg.sql import Literal
 T = TypeVar("T")
 Value = UUID | str | int | datetime
 _TYPES: Mapping[type, str] = {UUID: "uuid", str: "text", int: "bigint", datetime: "timestamptz"}
+# The largest `bigint`.
+_MOST = 2**63 - 1
 _PLACEHOLDER = re.compile(r"%([s%])")
 _numbers = itertools.count(1)
 
@@ -77,7 +79,14 @@ class Prepared(Generic[T]):
         if found is None:
             stand_ins = {name: _stand_in(value) for name, value in values.items()}
             found = self._shapes[key] = _Shape(self._build(*shape, **stand_ins), list(stand_ins.values()))
+        if any(isinstance(value, int) and abs(value) > _MOST for value in values.values()):
+            # No column holds it, and no row is found by it.
+            return Asked(_nothing(found.model), ())
         return Asked(found, tuple(values.values()))
+
+
+def _nothing(model: type[Model]) -> "_Shape":
+    return _Shape(model._base_manager.none(), [])
 
 
 def together(*asked: Asked[Any]) -> list[list[Any]]:
