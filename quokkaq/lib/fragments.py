@@ -49,14 +49,17 @@ class _Kept:
             if self._bytes > self._half:
                 self._old, self._young, self._bytes = self._young, {}, 0
 
+    def forget(self) -> None:
+        with self._lock:
+            self._old, self._young, self._bytes = {}, {}, 0
+
 
 _kept = _Kept(MAX_BYTES)
 
 
 def forget() -> None:
     """Let go of all that is kept."""
-    global _kept
-    _kept = _Kept(MAX_BYTES)
+    _kept.forget()
 
 
 def fragment(template: str, *, holes: Mapping[str, str] | None = None, **shown: Hashable) -> SafeString:

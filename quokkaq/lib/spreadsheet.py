@@ -3,8 +3,12 @@
 import csv
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from django.http import HttpResponse
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 # What spreadsheets take for the start of a formula (OWASP, "CSV Injection"), also in its full width.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -17,10 +21,15 @@ def csv_response(name: str, header: Sequence[str], rows: Iterable[Sequence[objec
         content_type="text/csv; charset=utf-8; header=present",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
-    writer = csv.writer(response)
+    write_csv(response, header, rows)
+    return response
+
+
+def write_csv(file: "SupportsWrite[str]", header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table with its header in the first line."""
+    writer = csv.writer(file)
     writer.writerow(header)
     writer.writerows([_cell(value) for value in row] for row in rows)
-    return response
 
 
 def _cell(value: object) -> object:

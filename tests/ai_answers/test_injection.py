@@ -109,7 +109,7 @@ def stage(world: World, settings: Any) -> Iterator[World]:
 # What answering may write to.
 WRITTEN = {
     "ai_answers_answer", "ai_answers_citation", "ai_answers_modelcall", "ai_answers_disclosure", "ai_answers_spending",
-    "procrastinate_jobs", "procrastinate_events", "procrastinate_periodic_defers",
+    "procrastinate_jobs", "procrastinate_events", "procrastinate_periodic_defers", "forum_factsdue",
 }  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 """`manage.py make_load_people`: people for a load test of a staging server (ops/load)."""
 
-import csv
 import os
 import secrets
 import sys
@@ -18,6 +17,7 @@ from accounts.access import Member
 from accounts.models import Course, Enrollment, Institution, Role, User
 from forum import actions
 from forum.models import Anonymity, Kind, Visibility
+from quokkaq.lib.spreadsheet import write_csv
 
 INSTITUTION = "load-test"
 # No mail ever gets there (RFC 2606).
@@ -64,9 +64,7 @@ class Command(BaseCommand):
         with transaction.atomic():
             rows = make(people=options["people"], courses=options["courses"], password=password)
         with _private(options["out"]) as file:
-            writer = csv.writer(file)
-            writer.writerow(FIELDS)
-            writer.writerows(rows)
+            write_csv(file, FIELDS, rows)
         self.stdout.write(f"{len(rows)} people in {options['courses']} courses.")
 
 
