@@ -147,8 +147,12 @@ class Full:
 
     def explained(self, statements: list[str]) -> list[Plan]:
         with tenancy.scope(self.world.institution.pk, self.world.user("noor").pk):
+            # What is prepared is sent together, and explained one by one.
+            single = [one for sql in statements for one in (sql.split("; ") if "EXECUTE" in sql else [sql])]
             return [
-                explain(sql) for sql in statements if sql.startswith("SELECT") and any(name in sql for name in LARGE)
+                explain(sql)
+                for sql in single
+                if sql.startswith("EXECUTE") or (sql.startswith("SELECT") and any(name in sql for name in LARGE))
             ]
 
 
