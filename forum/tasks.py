@@ -27,7 +27,7 @@ def count_readers(timestamp: int) -> None:
 
 
 @app.periodic(cron="* * * * * */20")
-@app.task(name="forum.refresh_facts", queue="upkeep", queueing_lock="refresh_facts")
+@app.task(name="forum.refresh_facts", **in_queue("upkeep"), queueing_lock="refresh_facts")
 @for_every_institution
 def refresh_facts(timestamp: int) -> None:
     """Bring what the insights add up in line with the threads that changed."""
@@ -36,7 +36,7 @@ def refresh_facts(timestamp: int) -> None:
 
 
 @app.periodic(cron="40 3 * * *")
-@app.task(name="forum.forget_old_facts", queue="upkeep", queueing_lock="forget_old_facts")
+@app.task(name="forum.forget_old_facts", **in_queue("upkeep"), queueing_lock="forget_old_facts")
 @for_every_institution
 def forget_old_facts(timestamp: int) -> None:
     """Delete what no period of the insights reaches any more."""
