@@ -95,7 +95,7 @@ def pages(cursor: str, post: str, words: dict[str, str]) -> list[Page]:
         Page("search, rare word", STUDENT, f"{hot}search/?q={words['rare']}", "</main>"),
         Page("search, no match", STUDENT, f"{hot}search/?q=zzqxjv", "</main>"),
         Page("ask", STUDENT, f"{hot}ask/", "<form"),
-        Page("similar threads", STUDENT, f"{hot}ask/similar/?title={words['common']}", ""),
+        Page("similar threads", STUDENT, f"{hot}similar/", "", form=similar),
         Page("post a reply", STUDENT, f"{hot}{{thread}}/reply/", "", form=reply, status=302),
         Page("vote", STUDENT, f"{hot}{HOT_THREAD}/posts/{post}/vote/", "", form=vote, status=302),
         Page("staff queue", INSTRUCTOR, f"{hot}queue/", "</main>"),

@@ -21,6 +21,7 @@ from forum.views.lists import SORTS, Listing
 from quokkaq.lib import keyset, tenancy
 from tests import factories
 from tests.factories import World
+from tests.statistics import analyze
 
 pytestmark = pytest.mark.django_db
 
@@ -168,7 +169,8 @@ def full(kept: Path) -> Full:
         cursor.execute("SET LOCAL session_replication_role = origin")
         # As a server with its data in memory or on SSD is set. Of so small a table reading all is often the cheapest: here it is
         # done only where no index serves, which is what would be slow in a large one.
-        cursor.execute("SET LOCAL random_page_cost = 1.1; SET LOCAL enable_seqscan = off; ANALYZE")
+        cursor.execute("SET LOCAL random_page_cost = 1.1; SET LOCAL enable_seqscan = off")
+    analyze()
     course = Course.objects.get(slug="full-1")
     for name, role in (("sam", Role.STUDENT), ("noor", Role.STUDENT), ("ada", Role.INSTRUCTOR)):
         factories.enroll(world.user(name), course, role)

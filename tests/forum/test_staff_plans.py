@@ -23,6 +23,7 @@ from forum.queue import load, queue
 from quokkaq.lib import tenancy
 from tests import factories
 from tests.factories import World
+from tests.statistics import analyze
 
 SignIn = Callable[[User], Client]
 # Of each course.
@@ -70,7 +71,7 @@ def large(world: World, sam: Member, noor: Member) -> World:
             " institution_id, id, to_tsvector('english', title || ' ' || CASE WHEN mod(number, 500) = 1 THEN 'marsupial' ELSE '' END)"
             " FROM forum_thread WHERE number > 1"
         )
-        cursor.execute("ANALYZE")
+        analyze()
     FactsDue.objects.bulk_create(
         FactsDue(institution=world.institution, thread_id=key) for key in Thread.objects.values_list("pk", flat=True)
     )
@@ -78,7 +79,7 @@ def large(world: World, sam: Member, noor: Member) -> World:
         while refresh_facts():
             pass
     with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
+        analyze()
     return world
 
 
