@@ -86,7 +86,7 @@ def pages(cursor: str, post: str, words: dict[str, str]) -> list[Page]:
     vote = '"on=" .. (n % 2) .. "&csrfmiddlewaretoken=" .. csrf'
     reply = f'"body={MARK}+" .. n .. "&anonymity=named&form_key=" .. uuid() .. "&csrfmiddlewaretoken=" .. csrf'
     similar = f'"title={words["common"]}&body=&csrfmiddlewaretoken=" .. csrf'
-    sign_in = f'"login={email(100).replace("@", "%40")}&password=correct+horse+battery&csrfmiddlewaretoken=" .. csrf'
+    sign_in = f'"email={email(100).replace("@", "%40")}&password=correct+horse+battery&csrfmiddlewaretoken=" .. csrf'
     found = [
         Page("list", STUDENT, hot, "thread-row", main=True),
         Page("list, 1,000th page", STUDENT, f"{hot}?cursor={cursor}", "thread-row", main=True) if cursor else None,

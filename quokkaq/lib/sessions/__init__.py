@@ -3,7 +3,9 @@
 from datetime import datetime
 from typing import Any
 
+from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.backends.db import SessionStore
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from quokkaq.lib import tenancy
@@ -33,8 +35,15 @@ class Walled(SessionStore):
             return super().exists(session_key)
 
     def save(self, must_create: bool = False) -> None:
-        with tenancy.session(self.session_key or ""):  # without one it makes one, and saves that
-            super().save(must_create=must_create)
+        """Write the row of this session. A database that is away is said as that, not as a session that has ended: what was
+        done before is done, and nobody should be told that they asked for something impossible."""
+        try:
+            with tenancy.session(self.session_key or ""):  # without one it makes one, and saves that
+                super().save(must_create=must_create)
+        except UpdateError as error:
+            if isinstance(error.__context__, OperationalError | InterfaceError):
+                raise error.__context__ from None
+            raise
 
     def delete(self, session_key: str | None = None) -> None:
         with tenancy.session(session_key or self.session_key or ""):
