@@ -62,7 +62,8 @@ def thread(world: World) -> Thread:
     actions.set_endorsement(by=tim, post=first, on=True)
     # So that what is said of times doesn't change meanwhile.
     Post.objects.update(created_at=timezone.now() - timedelta(days=2, hours=12))
-    Thread.objects.update(created_at=timezone.now() - timedelta(days=3, hours=12))
+    long_ago = timezone.now() - timedelta(days=3, hours=12)
+    Thread.objects.update(created_at=long_ago, last_activity_at=long_ago)
     return thread
 
 
