@@ -114,10 +114,15 @@ def step(executor: Any, migration: Any, state: Any, cursor: Any) -> dict[str, An
     older = {table: names for table, names in older.items() if names}
     # Of what both schemes have. Rows as a whole are compared before and after the way forth.
     there = values(cursor, older)
-    with transaction.atomic():
+    if migration.atomic:
+        with transaction.atomic():
+            executor.apply_migration(state.clone(), migration)
+            again = values(cursor, older)
+            transaction.set_rollback(True)
+    else:  # what is done concurrently can't be rolled back
         executor.apply_migration(state.clone(), migration)
         again = values(cursor, older)
-        transaction.set_rollback(True)
+        executor.unapply_migration(state, migration)
     known = {name: digest for name, digest in before.items() if "." in name and name in there}
     return {
         "compared": len(known), "lost": differing(known, there), "other": differing(known, again),
