@@ -20,7 +20,7 @@ from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Permission
 from django.core.cache import cache
-from django.db.models import Count, ForeignKey, Q
+from django.db.models import Count, ForeignKey, Q, QuerySet
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
@@ -36,6 +36,7 @@ from ai_answers.actions import summarising
 from ai_answers.engines import Quote, Statement
 from ai_answers.models import Answer, FeedbackReason, ModelCall, SummaryPoint
 from ai_answers.querysets import AnswerFeedbackQuerySet
+from ai_answers.views import ask_about_answer
 from forum import access, actions, activity, points
 from forum import queue as queue_module
 from forum.actions import mailing
@@ -43,6 +44,7 @@ from forum.activity import Event
 from forum.admin import ThreadAdmin
 from forum.insights import DAYS, TABLES, Period
 from forum.insights.clusters import Group
+from forum.insights.facts import refresh_facts
 from forum.insights.numbers import Contributor
 from forum.models import (
     Anonymity,
@@ -57,13 +59,13 @@ from forum.models import (
     Thread,
     Writing,
 )
-from forum.querysets import PostQuerySet
 from forum.queue import Need
 from forum.search import Query, Suggestion, suggesting
 from forum.sentences import Sentence
 from forum.views import lists
 from forum.views import queue as queue_views
 from forum.views import roster as roster_views
+from quokkaq.lib import tenancy
 from quokkaq.lib.spreadsheet import csv_response
 from tests import append_only, factories
 from tests.engines import ScriptedEngine
@@ -312,8 +314,12 @@ def statistics(scene: Scene, who: str) -> dict[str, str]:
     base = reverse("forum:insights", args=["cs-101"])
     urls = [f"{base}?days={days}" for days in DAYS]
     urls += [f"{base}{table}.csv?days={days}" for table in TABLES for days in DAYS]
-    # A page of a minute ago would show no difference.
+    # A page of a minute ago would show no difference, nor would facts that a worker hasn't made yet.
     cache.clear()
+    for institution in tenancy.institutions():
+        with tenancy.scope(institution):
+            while refresh_facts():
+                pass
     return {url: fetch(client, url) for url in urls}
 
 
@@ -500,7 +506,10 @@ def plant_admin_column(patch: pytest.MonkeyPatch) -> None:
 
 
 def plant_admin_search(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ThreadAdmin, "search_fields", ("title", "author__display_name"))
+    def leaky(self: object, request: object, rows: QuerySet[Thread], term: str) -> tuple[QuerySet[Thread], bool]:
+        return rows.filter(Q(title__icontains=term) | Q(author__display_name__icontains=term)), False
+
+    patch.setattr(ThreadAdmin, "get_search_results", leaky)
 
 
 def plant_editor(patch: pytest.MonkeyPatch) -> None:
@@ -533,7 +542,8 @@ def plant_duplicate(patch: pytest.MonkeyPatch) -> None:
 
 def plant_panel(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        "forum.panels._panels", [lambda request, member, thread: f"<p>asked by {str(thread.author_id)[-12:]}</p>"]
+        "forum.panels._panels",
+        [(ask_about_answer, lambda request, member, thread, rows: f"<p>asked by {str(thread.author_id)[-12:]}</p>")],
     )
 
 
@@ -556,11 +566,12 @@ def plant_file_name(patch: pytest.MonkeyPatch) -> None:
 
 
 def plant_contributors(patch: pytest.MonkeyPatch) -> None:
-    def leaky(answers: PostQuerySet, period: Period) -> tuple[int, int, list[Contributor]]:
-        counted = answers.values("author__display_name").annotate(made=Count("pk")).order_by("author__display_name")
-        return 0, 0, [Contributor(row["author__display_name"], row["made"], 0) for row in counted]
+    def leaky(answers: Any, period: Period) -> list[Contributor]:
+        given = Post.objects.filter(thread__course__in=answers.values("course"), parent=None)
+        counted = given.values("author__display_name").annotate(made=Count("pk")).order_by("author__display_name")
+        return [Contributor(row["author__display_name"], row["made"], 0) for row in counted]
 
-    patch.setattr("forum.insights.numbers._given", leaky)
+    patch.setattr("forum.insights.numbers._contributors", leaky)
 
 
 def plant_spender(patch: pytest.MonkeyPatch) -> None:
