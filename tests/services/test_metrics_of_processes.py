@@ -120,11 +120,13 @@ def test_a_task_worker_has_a_page_of_its_own(transactional_db: None) -> None:
         assert shown["quokkaq_process_resident_bytes{}"] > 0
         # State is the web server's to tell.
         assert not [name for name in shown if name.startswith(("quokkaq_up{", "quokkaq_threads{"))]
-        # A second worker finds the port taken, and works.
-        with running_worker(WORKER_METRICS_PORT=str(port)), connection.cursor() as cursor:
 
-            def workers() -> int:
+        def lanes() -> int:
+            with connection.cursor() as cursor:
                 cursor.execute("SELECT count(*) FROM procrastinate_workers")
                 return int(cursor.fetchone()[0])
 
-            wait_for(lambda: workers() == 2, seconds=60, what="two workers")
+        of_one = lanes()
+        # A second worker finds the port taken, and works.
+        with running_worker(WORKER_METRICS_PORT=str(port)):
+            wait_for(lambda: lanes() == 2 * of_one, seconds=60, what="two workers")
