@@ -104,7 +104,7 @@ def test_the_keeper_makes_what_is_due_and_other_workers_leave_it(place: Place, t
         everybody, cwd=ROOT, env=variables(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        wait_for(lambda: _workers() == 1, seconds=60, what="a worker")
+        wait_for(lambda: _workers() >= 1, seconds=60, what="a worker")
         time.sleep(2)
         assert set(ProcrastinateJob.objects.filter(queue_name=OPERATIONS).values_list("status", flat=True)) == {"todo"}
         keeper = subprocess.Popen(
