@@ -188,18 +188,18 @@ class Listing:
         """Return the page the cursor points at; a bad cursor is said in `problems` and gives the first one."""
         rows = self.threads(member).with_read(member).listed()
         place = self._place(member)
-        found = list(seek(rows, order=self.order, place=place, size=PAGE_SIZE))
-        return cut(found, order=self.order, size=PAGE_SIZE, scope=self._scope(member))
+        return self.cut(list(seek(rows, order=self.order, place=place, size=PAGE_SIZE)), member)
 
-    def plain_page(self, member: Member) -> Asked[Thread]:
-        """Ask for the page of a listing that isn't filtered, without pinned threads; `cut_plain` makes a page of it."""
+    def plain(self, member: Member) -> list[Asked[Thread]]:
+        """Ask for a listing that isn't filtered: its page without pinned threads, and before the first page those."""
         place = self._place(member)
-        values: dict[str, Value] = dict(values_of(member))
-        if place is None:
-            return _PAGES(member.is_staff, self.order, False, **values)
-        return _PAGES(member.is_staff, self.order, True, **values, key=place[0], row=place[1])
+        of: dict[str, Value] = dict(values_of(member))
+        if place is not None:
+            return [_PAGES(member.is_staff, self.order, True, **of, key=place[0], row=place[1])]
+        return [_PAGES(member.is_staff, self.order, False, **of), _PINNED(member.is_staff, **of)]
 
-    def cut_plain(self, found: list[Thread], member: Member) -> Page[Thread]:
+    def cut(self, found: list[Thread], member: Member) -> Page[Thread]:
+        """Make a page of the rows that were found for it."""
         return cut(found, order=self.order, size=PAGE_SIZE, scope=self._scope(member))
 
     @property
@@ -243,6 +243,7 @@ _VIEWS = Prepared[SavedView](lambda **of: SavedView.objects.visible_to(stand_in(
 
 
 _DEFAULTS = {"show": "all", "sort": "active", "tag": "", "kind": "", "assignment": "", "q": "", "cursor": ""}
+_FILTERING = ("show", "tag", "kind", "assignment", "q")
 
 
 @login_required
@@ -251,26 +252,23 @@ def thread_list(request: SignedInRequest, slug: str) -> HttpResponse:
     """List the threads of a course, pinned ones first."""
     member = get_member(request.user, slug)
     # Who opens the list as it is has everything with one look into the database.
-    plain = not set(request.GET) - {"sort", "cursor"}
+    plain = all(request.GET.get(name, "") in ("", _DEFAULTS[name]) for name in _FILTERING)
     of = values_of(member)
     its = {name: of[name] for name in ("course", "institution")}
     mine: list[Asked[Any]] = [_TAGS(**its), _ASSIGNMENTS(**its), _VIEWS(**of), access.waiting(request.user)]
-    pinned: list[Thread] = []
     if plain:
         listing = Listing.from_query(request, [], [])
-        asked = [*mine, listing.plain_page(member)]
-        if not listing.cursor:
-            asked.append(_PINNED(member.is_staff, **of))
-        tags, assignments, views, waiting, threads, *others = together(*asked)
-        found = listing.cut_plain(threads, member)
-        pinned = others[0] if others else []
+        tags, assignments, views, waiting, *found_rows = together(*mine, *listing.plain(member))
     else:
         tags, assignments, views, waiting = together(*mine)
         listing = Listing.from_query(request, tags, assignments)
         called = thread_called(member, listing.search)
         if called is not None:
             return redirect(called)
-        found = listing.page(member)
+        # What was asked for may not exist: then all is shown, as it is.
+        found_rows = [] if listing.is_filtered else together(*listing.plain(member))
+    found = listing.page(member) if listing.is_filtered else listing.cut(found_rows[0], member)
+    pinned: list[Thread] = found_rows[1] if len(found_rows) > 1 else []
     base, token = reverse("forum:list", args=[slug]), get_token(request)
     context = {
         "member": member,

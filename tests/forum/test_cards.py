@@ -222,7 +222,7 @@ def test_those_who_may_do_the_same_are_shown_the_same_card(
     pages, sizes = [], []
     for person in people:
         pages.append(factories.browser(person).get(f"/c/cs-101/{thread.number}/").content.decode())
-        sizes.append(sum(key[0] == "forum/_answer.html" for key in kept._young))  # type: ignore[index]
+        sizes.append(sum(key[0] == "forum/_answer.html" for key in kept._young))  # type: ignore[index]  # keys are tuples, typed as what they are for others
     assert sizes[0] == sizes[1] == 2
     assert "reader1" not in pages[0].lower()
 

@@ -222,3 +222,17 @@ def test_pages_stay_small(client: Client, sam: Member) -> None:
     for n in range(30):
         factories.make_thread(sam, f"Question number {n} " + "x" * 150)
     assert len(client.get(LIST).content) < 200_000
+
+
+@pytest.mark.parametrize(
+    "address", [LIST, f"{LIST}?show=all", f"{LIST}?from=a-link", f"{LIST}?show=odd", f"{LIST}?tag=odd"]
+)
+def test_pinned_threads_come_first_whatever_else_an_unfiltered_address_holds(
+    client: Client, sam: Member, tim: Member, address: str
+) -> None:
+    pinned = factories.make_thread(sam, "An old one, kept on top")
+    actions.set_pinned(by=tim, thread=pinned, pinned=True)
+    newer = factories.make_thread(sam, "A newer question")
+    context = client.get(address).context
+    assert [thread.number for thread in context["pinned"]] == [pinned.number]
+    assert [thread.number for thread in context["threads"]] == [newer.number]

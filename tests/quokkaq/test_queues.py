@@ -41,7 +41,7 @@ def empty_queue(db: None) -> None:
 
 
 def test_every_task_has_a_queue_of_the_table_and_periodic_ones_its_priority() -> None:
-    app.perform_import_paths()  # type: ignore[no-untyped-call]
+    app.perform_import_paths()  # type: ignore[no-untyped-call]  # the library's
     ours = [task for task in app.tasks.values() if not task.name.startswith(("builtin", "procrastinate"))]
     assert len(ours) > 20
     assert {task.queue for task in ours} == set(PRIORITIES)
@@ -149,7 +149,7 @@ def test_a_job_whose_worker_died_gives_way_to_one_that_waits_for_the_same() -> N
     alone = a_job("mail", minutes=1, status="doing", lock="mail:2")
 
     async def rescue() -> None:
-        connector = app.connector.get_worker_connector()  # type: ignore[attr-defined]
+        connector = app.connector.get_worker_connector()  # type: ignore[attr-defined]  # typed as its base
         manager = PatientJobManager(connector)
         await connector.open_async()
         try:

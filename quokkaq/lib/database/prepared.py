@@ -22,7 +22,7 @@ from uuid import UUID
 import psycopg
 from django.conf import settings
 from django.core.exceptions import EmptyResultSet
-from django.db import connections, router, utils
+from django.db import connections, router
 from django.db.models import Model, QuerySet
 from django.db.models.base import ModelState
 from django.db.models.query import FlatValuesListIterable, ModelIterable, ValuesListIterable
@@ -102,7 +102,8 @@ def _send(asked: Sequence[Asked[Any]]) -> list[list[Any]]:
     connection.ensure_connection()
     try:
         return _send_once(asked, connection)
-    except utils.DatabaseError as error:
+    except BaseException as error:
+        # Whatever stopped it: the connection may not have been told for whom it works, and may know less than was noted.
         _forget(connection)
         # What was prepared is gone, or its table has changed under it: it is prepared again.
         if connection.in_atomic_block or not isinstance(error.__cause__, _OUTDATED):
