@@ -95,14 +95,14 @@ def change(model: Any, **fields: Any) -> Callable[[Thread], None]:
 
 def first(**fields: Any) -> Callable[[Thread], None]:
     def changed(thread: Thread) -> None:
-        post = Post.objects.filter(thread=thread, parent=None).earliest("created_at")
+        post = Post.objects.filter(thread=thread, parent=None).earliest("pk")
         Post.objects.filter(pk=post.pk).update(**fields)
 
     return changed
 
 
 def accepted(thread: Thread) -> None:
-    post = Post.objects.filter(thread=thread, parent=None).earliest("created_at")
+    post = Post.objects.filter(thread=thread, parent=None).earliest("pk")
     Thread.objects.filter(pk=thread.pk).update(accepted_post=post)
 
 
@@ -191,7 +191,7 @@ def test_what_one_reader_does_shows_on_their_pages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shown(clients, thread, monkeypatch, anew=False)
-    post = Post.objects.filter(thread=thread, parent=None).earliest("created_at")
+    post = Post.objects.filter(thread=thread, parent=None).earliest("pk")
     noor, tim, sam = world.member("noor"), world.member("tim"), world.member("sam")
     match what:
         case "vote":
