@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from django.core.exceptions import PermissionDenied
+from django.db.models import F
 from django.http import Http404, HttpRequest
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -37,7 +38,7 @@ from accounts.models import (
 )
 from accounts.reaching import institution_of_invitation
 from quokkaq.lib import tenancy
-from quokkaq.lib.database.prepared import Prepared
+from quokkaq.lib.database.prepared import Asked, Prepared
 
 
 class Refused(Exception):
@@ -145,18 +146,24 @@ def member_of(enrollment: Enrollment, user: User) -> Member:
 
 
 def get_member(user: User, slug: str) -> Member:
-    """Return `user` as a member of the course `slug` of their institution, or raise 404. One query."""
-    enrollment = _ENROLLMENT(person=user.pk, slug=slug, institution=user.institution_id).first()
+    """Return `user` as a member of the course `slug` of their institution, or raise 404. At most one query."""
+    read, user.read_along = user.read_along, None
+    enrollment = read[1] if read and read[0] == slug else enrollment_in(slug, user.pk).first()
     if enrollment is None:
         raise Http404
     return member_of(enrollment, user)
 
 
+def enrollment_in(slug: str, person: uuid.UUID) -> Asked[Enrollment]:
+    """Ask what lets a person read the course `slug` of their institution."""
+    return _ENROLLMENT(person=person, slug=slug)
+
+
 _ENROLLMENT = Prepared[Enrollment](
-    lambda person, slug, institution: (
+    lambda person, slug: (
         Enrollment.objects.reading()
         .select_related("course")
-        .filter(user_id=person, course__slug=slug, course__institution_id=institution)
+        .filter(user_id=person, course__slug=slug, course__institution_id=F("user__institution_id"))
     )
 )
 

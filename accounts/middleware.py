@@ -19,6 +19,7 @@ from django.http import (
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts.backends import opening
 from accounts.decorators import written_in
 from accounts.models import User
 from accounts.reaching import institution_of_person
@@ -48,13 +49,22 @@ class TenancyMiddleware:
         work.note(
             user=entered.person, institution=entered.institution if entered.institution != tenancy.EVERY else None
         )
-        with tenancy.within(entered):
-            response = self.get_response(request)
+        opens = opening.set("")
+        try:
+            with tenancy.within(entered):
+                response = self.get_response(request)
+        finally:
+            opening.reset(opens)
         if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
             # It is written when this middleware has long returned.
             content = _written_within(entered, response.streaming_content)  # type: ignore[arg-type]  # we have no asynchronous ones
             response.streaming_content = content
         return response
+
+    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        match = request.resolver_match
+        if match and match.route.startswith("c/<slug:slug>/"):
+            opening.set(kwargs["slug"])
 
     def _scope_of(self, request: HttpRequest) -> tenancy.Scope:
         if settings.SESSION_COOKIE_NAME not in request.COOKIES:

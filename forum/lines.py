@@ -7,13 +7,13 @@ from django.utils.safestring import SafeString
 
 from accounts.access import Member
 from forum.models import Status, Thread
-from quokkaq.lib.fragments import fragment
+from quokkaq.lib.fragments import fragment, joined
 from quokkaq.lib.times import ago
 
-# What of a thread, and of what is joined to it, a line needs.
+# What of a thread, and of what is joined to it, a line needs. What its list is ordered by goes along.
 SHOWN = (
     "number", "title", "kind", "status", "visibility", "moderation", "is_pinned", "is_locked", "reply_count", "vote_count",
-    "endorsement_count", "created_at", "last_activity_at", "anonymity",
+    "endorsement_count", "last_activity_at", "anonymity",
     "author__display_name", "author__erased_at", "pseudonym__name", "assignment__title",
 )  # fmt: skip
 
@@ -49,14 +49,14 @@ def line_of(thread: Thread, member: Member, base: str) -> Line:
         f"{base}{thread.number}/", thread.number, thread.title, thread.kind, thread.status, _STATUS[thread.status],
         thread.visibility, thread.moderation, thread.is_pinned, thread.is_locked, thread.endorsement_count > 0,
         thread.is_unread, by.name, by.hidden, ago(thread.last_activity_at),
-        thread.assignment.title if thread.assignment else "", tuple([tag["name"] for tag in thread.tag_list]),
+        thread.assignment.title if thread.assignment else "", tuple([name for _, name in thread.tag_pairs]),
         thread.reply_count, thread.vote_count,
     )  # fmt: skip
 
 
-def rows(threads: Iterable[Thread], member: Member, base: str) -> list[SafeString]:
+def rows(threads: Iterable[Thread], member: Member, base: str) -> SafeString:
     """Return the rows of the list as HTML."""
-    return [fragment("forum/_thread_row.html", thread=line_of(thread, member, base)) for thread in threads]
+    return joined(fragment("forum/_thread_row.html", thread=line_of(thread, member, base)) for thread in threads)
 
 
 _STATUS = {status.value: str(status.label) for status in Status}

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.contrib.postgres.expressions import ArraySubquery
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Exists, OuterRef, Q, Subquery, Value
+from django.db.models import Exists, Func, OuterRef, Q, Subquery, Value
 from django.db.models.functions import Coalesce, JSONObject
 
 from accounts.access import Member
@@ -112,10 +113,10 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
         return self.filter(~Exists(seen))
 
     def listed(self) -> "ThreadQuerySet":
-        """Join what a line of the thread list shows; `tag_list` holds the tags as `{"slug": …, "name": …}`."""
+        """Join what a line of the thread list shows; `tag_pairs` holds slug and name of each tag."""
         tags = _rows("Tag").filter(threads=OuterRef("pk")).order_by("name")
         return self.select_related("author", "pseudonym", "assignment").annotate(  # type: ignore[no-redef]  # declared on the model
-            tag_list=ArraySubquery(tags.values(json=JSONObject(slug="slug", name="name")))
+            tag_pairs=ArraySubquery(tags.values(pair=_TAG))
         )
 
 
@@ -172,6 +173,7 @@ class PostQuerySet(models.QuerySet["Post"]):
         )
 
 
+_TAG = Func("slug", "name", template="ARRAY[%(expressions)s]", output_field=ArrayField(models.TextField()))
 _ENDORSER = JSONObject(
     key="endorser_id",
     name="endorser__display_name",

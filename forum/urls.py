@@ -27,6 +27,7 @@ from forum.views import (
 app_name = "forum"
 urlpatterns = [
     path("", lists.thread_list, name="list"),
+    path("<int:number>/", threads.thread, name="thread"),
     path("ask/", threads.ask, name="ask"),
     path("search/", search.search, name="search"),
     path("search/suggest/", search.suggestions, name="suggest"),
@@ -46,7 +47,6 @@ urlpatterns = [
     path("activity/points.csv", activity.own_points_csv, name="points-csv"),
     path("insights/", insights.insights, name="insights"),
     path("insights/<slug:table>.csv", insights.insights_csv, name="insights-csv"),
-    path("<int:number>/", threads.thread, name="thread"),
     path("<int:number>/edit/", threads.edit_thread, name="edit-thread"),
     path("<int:number>/history/", threads.thread_history, name="thread-history"),
     path("<int:number>/vote/", threads.vote_thread, name="vote-thread"),

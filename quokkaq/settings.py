@@ -15,7 +15,6 @@ from django.core.exceptions import ImproperlyConfigured
 from quokkaq.env import Environment, Mode
 from quokkaq.failing import keep_failures
 from quokkaq.lib import error_reports, tracing
-from quokkaq.lib.database.pool import forget
 from quokkaq.lib.http import add_static_headers
 from quokkaq.lib.logs import logging_config
 from quokkaq.lib.metrics.jobs import measure_job
@@ -104,7 +103,6 @@ _pool: dict[str, Any] = {
     "max_idle": 300,
     # A place that can't be filled for so long is given up, and taken again by the next who waits.
     "reconnect_timeout": env.number("DATABASE_POOL_WAIT_SECONDS", 3, least=1),
-    "reset": forget,
 }
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {

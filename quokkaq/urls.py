@@ -9,6 +9,9 @@ from quokkaq.lib.health.views import PROBES
 from quokkaq.lib.metrics.page import metrics
 
 urlpatterns = [
+    # First what is opened most: whatever stands above is tried before it.
+    path("c/<slug:slug>/", include("forum.urls")),
+    path("c/<slug:slug>/", include("ai_answers.urls")),
     *(path(route.removeprefix("/"), view, name=name) for route, (name, view) in PROBES.items()),
     path("metrics", metrics, name="metrics"),
     path(settings.ADMIN_PATH, admin.site.urls),
@@ -18,8 +21,6 @@ urlpatterns = [
     path("", include("accounts.security_urls")),
     path("", include("forum.inbox_urls")),
     path("", include("ai_answers.own_urls")),
-    path("c/<slug:slug>/", include("ai_answers.urls")),
-    path("c/<slug:slug>/", include("forum.urls")),
 ]
 
 handler400 = "quokkaq.views.bad_request"

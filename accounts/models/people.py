@@ -1,7 +1,7 @@
 """Who somebody is."""
 
 import zoneinfo
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import PermissionsMixin
@@ -13,6 +13,9 @@ from django.utils import timezone
 
 from accounts.models.base import Institution, InstitutionKey, Tenanted, one_of
 from accounts.querysets import UserManager
+
+if TYPE_CHECKING:
+    from accounts.models.courses import Enrollment
 
 # The apps whose admin pages an administrator of an institution uses.
 RUN_APPS = ("accounts", "forum", "ai_answers")
@@ -62,6 +65,10 @@ class User(Tenanted, AbstractBaseUser, PermissionsMixin):
     erased_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = UserManager()
+
+    # The course whose page is being opened, by slug, and what lets the person read it: found along with them
+    # (`accounts.backends`), and good for one look (`accounts.access.get_member`).
+    read_along: tuple[str, "Enrollment | None"] | None = None
 
     USERNAME_FIELD = "email"
     EMAIL_FIELD = "email"

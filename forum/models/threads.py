@@ -96,7 +96,7 @@ class Thread(Writing):
     # Set by `with_told()`.
     my_told: bool
     # Set by `listed()`.
-    tag_list: list[dict[str, str]]
+    tag_pairs: list[tuple[str, str]]
 
     class Meta(Writing.Meta):
         ordering = ["-created_at", "-id"]

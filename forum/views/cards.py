@@ -4,7 +4,7 @@ A card's key holds every column that was read of its texts, their authors and fi
 that the rules go by (`forum.access`). Who may do the same is shown the same card; whatever changes makes another key.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
@@ -20,7 +20,7 @@ from accounts.uploading import no_files
 from forum import access
 from forum.forms import ReplyForm
 from forum.models import Attachment, Draft, Post, Thread, Writing
-from quokkaq.lib.fragments import filled, hole, kept_fragment
+from quokkaq.lib.fragments import filled, hole, joined, kept_fragment
 from quokkaq.lib.times import ago
 
 # What is read of a post, and of what is joined to it.
@@ -33,7 +33,7 @@ AUTHOR_COLUMNS = ("display_name", "avatar", "erased_at")
 _of_post = itemgetter("id", *POST_COLUMNS, "my_vote")
 _of_author = itemgetter("id", *AUTHOR_COLUMNS)
 # Not of a thread's text: what only lists and counts go by.
-_NOT_SHOWN = ("_state", "tag_list", "body", "last_activity_at", "my_read_at", "my_told", "has_merged")
+_NOT_SHOWN = ("_state", "tag_pairs", "body", "last_activity_at", "my_read_at", "my_told", "has_merged")
 
 
 @dataclass
@@ -78,16 +78,20 @@ class Shown:
             member=self.member, anonymity=self.anonymity, initial={"form_key": hole("form_key")}, auto_id="reply_%s"
         )
 
+    def filled(self, cards: Iterable[SafeString]) -> SafeString:
+        """Return cards one after another, with their holes filled."""
+        return filled(joined(cards), self.holes)
+
     def answer(self, post: Post, comments: Sequence[Post]) -> SafeString:
-        """Return the card of a reply with the comments that the reader is shown under it."""
+        """Return the card of a reply with the comments that the reader is shown under it, its holes open."""
         context = self.context | {"post": post, "comments": comments}
         texts = [self._text(text) for text in (post, *comments)]
         if None in texts:  # it stands for a reply that the reader may not see
-            return filled(render_to_string("forum/_answer.html", context), self.holes)
+            return render_to_string("forum/_answer.html", context)
         draft = self.drafts.get(post.pk)
         kept = tuple(sorted((name, str(value)) for name, value in draft.fields.items())) if draft else None
         key = (self._page, post.pk == self.thread.accepted_post_id, kept, *texts)
-        return kept_fragment("forum/_answer.html", key, context, self.holes)
+        return kept_fragment("forum/_answer.html", key, context, {})
 
     def question(self, **others: Any) -> SafeString:
         """Return the card of the thread's own text; `others` is what else it shows."""
@@ -95,7 +99,7 @@ class Shown:
             return filled(render_to_string("forum/_question.html", self.context | others), self.holes)
         thread, values = self.thread, self.thread.__dict__
         shown = tuple((name, value) for name, value in values.items() if name not in _NOT_SHOWN)
-        tags = tuple((tag["slug"], tag["name"]) for tag in thread.tag_list)
+        tags = tuple(map(tuple, thread.tag_pairs))
         duplicate, assignee = others.get("duplicate"), others.get("assignee")
         key = (
             self._page, shown, tags, self._around(thread), self.member.user.pk == thread.author_id,
@@ -117,9 +121,9 @@ class Shown:
         return filled(render_to_string("forum/_reply_form.html", self.context | dict(others)), self.holes)
 
     def refused_answer(self, post: Post, comments: Sequence[Post], others: Mapping[str, Any]) -> SafeString:
-        """Return the card of a reply with a comment that was refused under it."""
+        """Return the card of a reply with a comment that was refused under it, its holes open."""
         context = self.context | {"post": post, "comments": comments} | dict(others)
-        return filled(render_to_string("forum/_answer.html", context), self.holes)
+        return render_to_string("forum/_answer.html", context)
 
     def _text(self, text: Post) -> tuple[Hashable, ...] | None:
         values = text.__dict__

@@ -44,7 +44,7 @@ def _course_feed(request: HttpRequest, member: Member) -> HttpResponse:
             author_name=thread.byline(member).name,
             pubdate=thread.created_at,
             updateddate=thread.edited_at or thread.created_at,
-            categories=[tag["name"] for tag in thread.tag_list],
+            categories=[name for _, name in thread.tag_pairs],
         )
     response = HttpResponse(feed.writeString("utf-8"), content_type=feed.content_type)
     response["Cache-Control"] = "private, max-age=300"

@@ -226,7 +226,7 @@ def _pages(
     staff: bool, order: str, seeks: bool, *, key: Any = None, row: UUID | None = None, **of: UUID
 ) -> QuerySet[Thread]:
     member = stand_in(staff=staff, **of)
-    rows: Any = Thread.objects.visible_to(member).filter(is_pinned=False).with_read(member).listed().only(*SHOWN)
+    rows: Any = Thread.objects.visible_to(member).filter(is_pinned=False).with_read(member).listed().only(*SHOWN, order)
     return seek(rows, order=order, place=(key, row) if seeks and row else None, size=PAGE_SIZE)
 
 
@@ -275,6 +275,7 @@ def thread_list(request: SignedInRequest, slug: str) -> HttpResponse:
         "listing": listing,
         "waiting": len(waiting),
         "csrf_token": token,
+        "base": base,
         "pinned": pinned,
         "threads": found.items,
         "rows": rows([*pinned, *found.items], member, base),
@@ -294,7 +295,6 @@ def thread_list(request: SignedInRequest, slug: str) -> HttpResponse:
         "sorts": [(listing.query(sort=key), label, listing.sort == key) for key, (label, _) in SORTS.items()],
         "hidden": listing.hidden(),
         "without_words": listing.query(q=""),
-        "search_url": f"{reverse('forum:search', args=[slug])}?{urlencode({'q': listing.q})}",
         "section": "threads",
     }
     return render(request, "forum/thread_list.html", context, status=400 if listing.problems else 200)

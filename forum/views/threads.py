@@ -239,12 +239,12 @@ def thread_page(
             staff=staff,
             after_assigning="",
         ),
-        "answers": [
+        "answers": shown.filled(
             shown.refused_answer(post, under, refusal)
             if refused_parent and refused_parent.pk == post.pk
             else shown.answer(post, under)
             for post, under in answers
-        ],
+        ),
         # A comment whose reply was deleted meanwhile has no form to stand in any more; where one may not reply, none has.
         "kept": [refused.data["body"]] if refused and refused.data.get("body") and (closed or homeless) else [],
         "kept_why": refused.errors.get("body", [""])[0] if refused else "",

@@ -42,6 +42,19 @@ def small(path: Path) -> bytes:
 class SmallStaticFilesStorage(CompressedManifestStaticFilesStorage):
     """WhiteNoise's storage, which names files by what is in them and compresses them, with ours made small before."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._urls: dict[str, str] = {}
+
+    def url(self, name: str | None, force: bool = False) -> str:
+        """Return where a file is served. What was collected has one address as long as the process lives."""
+        if settings.DEBUG or force or name is None:
+            return str(super().url(name, force))
+        found = self._urls.get(name)
+        if found is None:
+            found = self._urls[name] = str(super().url(name, force))
+        return found
+
     def save(self, name: str | None, content: File[Any], max_length: int | None = None) -> str:
         if source := _ours(name or ""):
             content = ContentFile(small(source))

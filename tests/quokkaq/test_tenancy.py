@@ -231,8 +231,8 @@ def test_threads_work_for_whom_they_were_told() -> None:
     assert wrong == []
 
 
-def test_a_connection_that_went_back_to_the_pool_carries_nothing_over(db: None) -> None:
-    with ConnectionPool(database_url(), min_size=1, max_size=1, kwargs={"autocommit": True}, reset=forget) as pool:
+def test_a_connection_that_comes_from_the_pool_carries_nothing_over(db: None) -> None:
+    with ConnectionPool(database_url(), min_size=1, max_size=1, kwargs={"autocommit": True}, check=forget) as pool:
         with pool.connection() as used:
             pid = used.info.backend_pid
             used.execute("SELECT set_config('quokkaq.institution', %s, false), set_config('quokkaq.person', %s, false),"

@@ -490,6 +490,8 @@ MOVING = {
     "django_session", "usersessions_usersession", "procrastinate_jobs", "procrastinate_events", "procrastinate_workers",
     "procrastinate_periodic_defers", "accounts_auditevent", "forum_post", "forum_notification", "forum_mail", "forum_incomingmail",
     "accounts_passingratecount", "accounts_ratecount", "quokkaq_operation",
+    # Made by the worker out of the others.
+    "forum_factsdue", "forum_questionfact", "forum_answerfact",
 }  # fmt: skip
 
 

@@ -1,8 +1,7 @@
 """PostgreSQL whose row-level security follows `quokkaq.lib.tenancy`.
 
 The scope in force is written to the connection before the first statement under it, in one round trip, and again only
-when it changes. A connection that comes from the pool is told anew, whatever it was told before; on its way back it is
-told nobody. Behind PgBouncer in transaction mode, where the next statement may find another server, each statement
+when it changes. A connection that comes from the pool is told nobody, whatever it was told before, and then anew. Behind PgBouncer in transaction mode, where the next statement may find another server, each statement
 outside a transaction is sent in one with its scope.
 """
 
@@ -12,9 +11,10 @@ from django.conf import settings
 from django.db.backends.postgresql import base
 from psycopg.pq import TransactionStatus
 from psycopg.sql import Literal
+from psycopg_pool import ConnectionPool
 
 from quokkaq.lib import tenancy
-from quokkaq.lib.database.pool import SET
+from quokkaq.lib.database.pool import SET, forget
 from quokkaq.lib.database.watching import watch
 from quokkaq.lib.metrics.database import count_error
 
@@ -32,6 +32,18 @@ class DatabaseWrapper(_Django):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.execute_wrappers.append(watch)
+
+    @property
+    def pool(self) -> Any:
+        """Return the pool of this alias, as Django makes it but for what it does with a connection it gives out."""
+        options = self.settings_dict["OPTIONS"].get("pool")
+        if options and self.alias not in self._connection_pools:
+            made = ConnectionPool(
+                kwargs={**self.get_connection_params(), "autocommit": True},
+                open=False, configure=self._configure_connection, check=forget, **options,
+            )  # fmt: skip
+            self._connection_pools.setdefault(self.alias, made)
+        return super().pool
 
     def get_connection_params(self) -> dict[str, Any]:
         params: dict[str, Any] = super().get_connection_params()
