@@ -4,6 +4,8 @@ import pytest
 from playwright.sync_api import expect
 
 from forum import actions
+from forum.insights.facts import refresh_facts
+from quokkaq.lib import tenancy
 from tests import factories
 from tests.browser.conftest import Visit
 from tests.factories import World
@@ -16,6 +18,9 @@ def fill(world: World) -> None:
     post = factories.make_post(noor, factories.make_thread(sam))
     actions.set_vote(by=sam, target=post, on=True)
     actions.set_endorsement(by=tim, post=post, on=True)
+    with tenancy.scope(world.institution.pk):
+        while refresh_facts():
+            pass
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

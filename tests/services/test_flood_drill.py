@@ -134,7 +134,7 @@ def peak_mb(pid: int) -> float:
 @pytest.mark.drill
 def test_indexing_a_book_goes_on_where_a_killed_worker_was() -> None:
     world = factories.make_world()
-    version = import_book(world, 120, "loops")
+    version = import_book(world, 360, "loops")
     total = version.passages.count()
 
     def done() -> int:
@@ -167,7 +167,7 @@ def test_indexing_a_book_goes_on_where_a_killed_worker_was() -> None:
         second.wait()
     third = worker(**quick)
     try:
-        wait_for(lambda: done() == total, seconds=90, what="the whole book")
+        wait_for(lambda: done() == total, seconds=240, what="the whole book")
         wait_for(
             lambda: not ProcrastinateJob.objects.filter(queue_name="materials", status__in=("todo", "doing")).exists(),
             what="the last turn",

@@ -47,7 +47,7 @@ def read(site: Web, path: str, cookie: str) -> tuple[str, str]:
 def was_asked(replica: Cluster, number: str) -> bool:
     """Tell whether a request read rows there: looking how far the replica is doesn't count."""
     lines = replica.log.read_text(errors="replace").splitlines()
-    return any(f"request_id={number}" in line and '"accounts_enrollment"' in line for line in lines)
+    return any(f"request_id={number}" in line and '"forum_searchentry"' in line for line in lines)
 
 
 def reads_from_replica(site: Web, place: Place, replica: Cluster) -> bool:
