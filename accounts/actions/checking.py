@@ -18,6 +18,7 @@ from accounts.actions.uploads import delete_all, enqueue_check, expire, file_key
 from accounts.models import TICKET_LIFE, UNATTACHED_LIFE, UNDER_WAY, Purpose, Upload, UploadState
 from accounts.signals import upload_checked
 from quokkaq.lib.inspecting import HEAD, IMAGES, TAIL, Findings, RefusedFile, Rejection, first_look, inspect, reencode
+from quokkaq.lib.redacting import Safe
 from quokkaq.lib.scanner import ScannerDown, scan
 from quokkaq.lib.storage import FILES, QUARANTINE, TEMPORARY, Stored, store
 
@@ -43,7 +44,7 @@ def check_upload(upload_id: uuid.UUID) -> None:
     stored = store().head(quarantine_key(row))
     try:
         if stored is None or stored.size != row.size:
-            raise RefusedFile(Rejection.INCOMPLETE)
+            raise _incomplete(row, "the store has none" if stored is None else "the store has another size")
         findings = _look(row, stored)
     except RefusedFile as refusal:
         reject_upload(upload_id, refusal.code)
@@ -66,7 +67,7 @@ def _look(row: Upload, stored: Stored) -> Findings:
             log.warning("a file was refused by the scanner", extra={"upload_id": str(row.pk), "signature": virus})
             raise RefusedFile(Rejection.INFECTED)
         if path.stat().st_size != row.size:
-            raise RefusedFile(Rejection.INCOMPLETE)
+            raise _incomplete(row, "less was read than is stored")
         findings = inspect(path, claimed=row.content_type)
         if row.content_type in IMAGES:
             anew = Path(folder) / "anew"
@@ -74,9 +75,14 @@ def _look(row: Upload, stored: Stored) -> Findings:
             store().put(target, anew, content_type=findings.content_type, owner=stored.owner)
             return findings
     if findings.sha256 != digest.hexdigest():
-        raise RefusedFile(Rejection.INCOMPLETE)
+        raise _incomplete(row, "what was looked at isn't what was read")
     store().promote(key, target, content_type=row.served_as, version=stored.version)
     return findings
+
+
+def _incomplete(row: Upload, why: str) -> RefusedFile:
+    log.warning(Safe(f"a file is refused as incomplete: {why}"), extra={"upload_id": str(row.pk)})
+    return RefusedFile(Rejection.INCOMPLETE)
 
 
 def _scan(chunks: Iterator[bytes]) -> str:

@@ -6,6 +6,7 @@ store is asked before or after a transaction, never inside one.
 
 import hashlib
 import io
+import logging
 import uuid
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from quokkaq.lib.metrics.counting import count
 from quokkaq.lib.metrics.definitions import UPLOADS
 from quokkaq.lib.storage import CHUNK_BYTES, FILES, QUARANTINE, TEMPORARY, Ticket, store
 from quokkaq.lib.uuid7 import uuid7
+
+log = logging.getLogger(__name__)
 
 CHECK_TASK = "accounts.check_upload"
 MAX_UNDER_WAY = 30
@@ -106,6 +109,7 @@ def confirm_upload(*, by: User, upload: Upload, member: Member | None = None) ->
         if stored is None:
             raise Refused("The file hasn’t arrived. Send it again.")
         if (stored.size, stored.owner, stored.content_type) != (row.size, str(by.pk), row.content_type):
+            log.warning("a file that was sent isn't what was announced", extra={"upload_id": str(row.pk)})
             set_state(row, UploadState.REJECTED, rejection=Rejection.INCOMPLETE)
             transaction.on_commit(lambda: store().delete(key), robust=True)
             return row

@@ -169,9 +169,12 @@ def files_whole(system: System, load: Workload) -> Found:
     under_way = system.ask("SELECT count(*) FROM accounts_upload WHERE state IN ('uploaded', 'scanning')")[0][0]
     if under_way:
         yield Violation("files", f"{under_way} files are never checked")
-    refused = system.ask("SELECT rejection, count(*) FROM accounts_upload WHERE state = 'rejected' GROUP BY 1")
-    for reason, count in refused:
-        yield Violation("files", f"{count} whole and harmless files were refused: {reason}")
+    refused = system.ask(
+        "SELECT rejection, count(*), string_agg(concat_ws(' ', id, size, created_at, state_at, attached_at), '; ')"
+        " FROM accounts_upload WHERE state = 'rejected' GROUP BY 1"
+    )
+    for reason, count, which in refused:
+        yield Violation("files", f"{count} whole and harmless files were refused: {reason} ({which})")
     released = {key for (key,) in system.ask("SELECT storage_key FROM accounts_upload WHERE state = 'clean'")}
     known = {str(key) for (key,) in system.ask("SELECT id FROM accounts_upload")}
     for key in system.s3.stored():
