@@ -5,7 +5,7 @@ import json
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 
 from quokkaq.lib import storage
 from quokkaq.lib.storage import FILES, QUARANTINE, TICKET_SECONDS, Changed, Missing, S3Store, StoreError, Ticket
+from tests.crashes.taps import tap
 from tests.services.s3_server import S3Server, s3
 
 __all__ = ["s3"]
@@ -293,6 +294,36 @@ def test_a_bucket_that_hangs_is_out_of_reach_in_time() -> None:
             began = time.monotonic()
             assert not storage.check_reachable()
             assert time.monotonic() - began < 1.5
+
+
+@pytest.mark.drill
+@pytest.mark.filterwarnings("ignore::dateutil.parser.UnknownTimezoneWarning")  # half a date
+@pytest.mark.parametrize("ask", ["head", "read", "chunks"])
+def test_an_answer_that_was_cut_off_is_trouble_and_no_other_file(s3: S3Server, ask: str) -> None:
+    """What is cut off in its head looks whole to Python's HTTP client: it is taken for a shorter one."""
+    address = urlsplit(s3.endpoint)
+    with (
+        tap((str(address.hostname), int(address.port or 0))) as line,
+        s3.settings(AWS_S3_ENDPOINT_URL=f"http://127.0.0.1:{line.port}"),
+    ):
+        place, key = storage.store(), new_key()
+        place.put(key, BytesIO(BODY), content_type="application/pdf", owner=OWNER)
+        stored = place.head(key)
+        asks: dict[str, Callable[[], object]] = {
+            "head": lambda: place.head(key),
+            "read": lambda: place.read(key, 0, 1000),
+            "chunks": lambda: b"".join(place.chunks(key)),
+        }
+        whole = {"head": stored, "read": BODY[:1000], "chunks": BODY}[ask]
+        troubles = 0
+        for after in range(5, 640, 3):
+            line.cut(after)
+            try:
+                assert asks[ask]() == whole, after
+            except StoreError:
+                troubles += 1
+            line.heal()
+        assert troubles > 5
 
 
 @pytest.mark.parametrize("key", ["", "/a", "../a", "a/../b", "a//b", "a/.b", "a\\b", "a b", "ä", "a/", "a\n"])

@@ -131,7 +131,7 @@ class S3Store:
                     Range=f"bytes={start}-{start + length - 1}",
                     **_pinned(version),
                 )
-                return found["Body"].read()
+                return bytes(_body(found).read())
             except self.client.exceptions.ClientError as error:
                 if _code(error) == "InvalidRange":  # begins at the end or behind it
                     return b""
@@ -140,7 +140,7 @@ class S3Store:
     def chunks(self, key: str, size: int = CHUNK_BYTES, *, version: str = "") -> Iterator[bytes]:
         with _trouble(key):
             found = self.client.get_object(Bucket=self.bucket, Key=checked_key(key), **_pinned(version))
-            with closing(found["Body"]) as body:
+            with closing(_body(found)) as body:
                 yield from body.iter_chunks(size)
 
     def put(self, key: str, file: IO[bytes] | Path, *, content_type: str, owner: str) -> None:
@@ -258,17 +258,37 @@ class S3Store:
         return response
 
     def _head(self, key: str, version: str) -> Stored | None:
+        wanted: dict[str, Any] = {"Bucket": self.bucket, "Key": checked_key(key), **_pinned(version)}
+        found: Any
         try:
             with _trouble(key):
-                found = self.client.head_object(Bucket=self.bucket, Key=checked_key(key), **_pinned(version))
+                try:
+                    # With its first byte: that one has come means that all of the answer's head has.
+                    found = self.client.get_object(**wanted, Range="bytes=0-0")
+                    _body(found).read()
+                    size = int(found.get("ContentRange", "").rpartition("/")[2])
+                except self.client.exceptions.ClientError as error:
+                    if _code(error) != "InvalidRange":
+                        raise
+                    found, size = self.client.head_object(**wanted), 0
         except Missing:
             return None
         return Stored(
-            found["ContentLength"],
+            size,
             found["ContentType"],
             found["Metadata"].get("owner", ""),
             f"{found.get('VersionId', '')} {found['ETag']}",
         )
+
+
+def _body(found: Any) -> Any:
+    """Return the body of an answer whose end will be noticed, or raise `ValueError`.
+
+    An answer that was cut off in its head looks whole to Python's HTTP client: without a length, all there is is what came.
+    """
+    if "ContentLength" not in found:
+        raise ValueError("the answer of the bucket was cut off")
+    return found["Body"]
 
 
 def _parts(version: str) -> tuple[str, str]:
@@ -290,6 +310,7 @@ def _code(error: Any) -> str:
 def _trouble(key: str) -> Iterator[None]:
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -300,5 +321,10 @@ def _trouble(key: str) -> Iterator[None]:
         if code in _OTHER:
             raise Changed(f"{key} was written again.") from error
         raise StoreError(f"{key}: the bucket answered {code}.") from error
-    except (Boto3Error, BotoCoreError) as error:
+    except (
+        Boto3Error,
+        BotoCoreError,
+        ResponseParserError,
+        ValueError,
+    ) as error:  # the latter for what was cut off
         raise StoreError(f"{key}: {error}") from error
