@@ -20,7 +20,7 @@ from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Permission
 from django.core.cache import cache
-from django.db.models import Count, ForeignKey, Q, QuerySet
+from django.db.models import Count, ForeignKey, Model, Q, QuerySet
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
@@ -238,15 +238,23 @@ def answer_pages(scene: Scene, who: str) -> dict[str, str]:
     return {url: fetch(client, url) for url in urls}
 
 
+def models_in_admin() -> list[type[Model]]:
+    """Return the models whose pages in Django admin must not tell who hides."""
+    return [
+        model
+        for model in admin.site._registry
+        if model not in SAID_OPENLY and model.__module__.startswith(("forum", "ai_answers", "accounts"))
+    ]
+
+
 def admin_pages(scene: Scene, who: str) -> dict[str, str]:
     """Read every list of Django admin, sorted by every column, searched for names, and every row's page and history."""
     if who in STUDENTS or who == "ada":  # an instructor sees there what a TA sees
         return {}
     client = signed_in(scene, who)
     found: dict[str, str] = {}
-    for model, model_admin in admin.site._registry.items():
-        if model in SAID_OPENLY or not model.__module__.startswith(("forum", "ai_answers", "accounts")):
-            continue
+    for model in models_in_admin():
+        model_admin = admin.site._registry[model]
         base = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
         queries = ["", *(f"?o={n}" for n in range(1, len(model_admin.list_display) + 1))]
         queries += [f"?q={word}" for word in ("Surname-sam", "sam@example.edu", "Surname-noor")]
@@ -679,6 +687,14 @@ SURFACES: dict[str, tuple[Reader, Plant]] = {
 }
 
 
+# Of Django admin's hundreds of pages, those that a planted leak lies in.
+LIES_IN: dict[str, list[type[Model]]] = {
+    "admin": [Thread],
+    "admin search": [Thread],
+    "revisions and audit in admin": [Revision, AuditEvent],
+}
+
+
 def leaks(read: Reader, scene: Scene, who: str) -> list[str]:
     """Return what tells the two apart on a surface: addresses that changed with the swap, and names found."""
     with undone():
@@ -728,6 +744,8 @@ def test_no_surface_tells_who_hides(surface: str, anonymity: Anonymity) -> None:
 def test_a_planted_leak_is_found(surface: str, monkeypatch: pytest.MonkeyPatch) -> None:
     read, plant = SURFACES[surface]
     with monkeypatch.context() as patch:
+        if surface in LIES_IN:
+            patch.setattr(sys.modules[__name__], "models_in_admin", lambda: LIES_IN[surface])
         plant(patch)
         assert leaks(read, Scene(Anonymity.ALL), "tim")
 
