@@ -1,22 +1,29 @@
 """What waits for staff, and who of them sees to it."""
 
+from collections.abc import Sequence
 from html import unescape
 from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.http import HttpResponse, HttpResponseRedirect
+from django.middleware.csrf import get_token
 from django.shortcuts import redirect, render
+from django.utils.functional import SimpleLazyObject
 from django.utils.html import strip_tags
+from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts.access import SignedInRequest, get_member, require_staff
+from accounts.access import Member, SignedInRequest, get_member, require_staff
 from accounts.decorators import login_required
+from accounts.models import User
 from forum import access, actions
 from forum.forms import AssignForm
 from forum.models import Thread
-from forum.queue import Entry, Need, load, queue, urgency
+from forum.queue import Entry, Need, Row, load, queue, urgency
+from quokkaq.lib.fragments import filled, hole, joined, kept_fragment
 from quokkaq.lib.http import safe_target
+from quokkaq.lib.times import ago
 
 PAGE_SIZE = 25
 MOST = 200
@@ -43,10 +50,13 @@ def staff_queue(request: SignedInRequest, slug: str) -> HttpResponse:
         kept = {name: value for name, value in values.items() if value not in ("", "all")}
         return f"?{urlencode(kept)}" if kept else "?"
 
-    rows = load(member, found[:shown])
+    staff = list(access.staff_of(member.course))
+    token = get_token(request)
+    rows = [_row(row, member, staff, after=request.get_full_path()) for row in load(member, found[:shown])]
     context = {
         "member": member,
-        "rows": [(entry, entry.thread.byline(member), snippet(entry.thread)) for entry in rows],
+        "rows": filled(joined(rows), {"csrf": token}),
+        "csrf_token": token,
         "total": len(found),
         "is_filtered": who != "all" or bool(need),
         "problem": problem,
@@ -61,11 +71,25 @@ def staff_queue(request: SignedInRequest, slug: str) -> HttpResponse:
         "more": address(shown=shown + PAGE_SIZE) if len(found) > shown and shown < MOST else "",
         "most": MOST if len(found) > shown >= MOST else 0,
         "formula": _formula(),
-        "staff": list(access.staff_of(member.course)),
-        "after_assigning": request.get_full_path(),
         "section": "queue",
     }
     return render(request, "forum/queue.html", context, status=400 if problem else 200)
+
+
+def _row(row: Row, member: Member, staff: Sequence[User], *, after: str) -> SafeString:
+    """Return a row as HTML, made once for all that it shows; its form's token is a hole, `csrf`."""
+    thread, by, slug = row.thread, row.thread.byline(member), member.course.slug
+    to = thread.assignee
+    key = (
+        slug, thread.pk, member.user.pk, member.may_write, after, tuple([(person.pk, person.display_name) for person in staff]),
+        thread.number, thread.title, thread.visibility, thread.html(), tuple(map(tuple, thread.tag_pairs)), by.name, by.hidden,
+        ago(thread.created_at), row.urgency, to and (to.pk, to.display_name, str(to.avatar)),
+    )  # fmt: skip
+    context = {
+        "entry": row, "thread": thread, "by": by, "text": SimpleLazyObject(lambda: snippet(thread)), "member": member,
+        "slug": slug, "staff": staff, "after_assigning": after, "csrf_token": hole("csrf"),
+    }  # fmt: skip
+    return kept_fragment("forum/_queue_row.html", key, context, {})
 
 
 def _is_of(entry: Entry, who: str, me: object) -> bool:

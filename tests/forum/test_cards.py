@@ -277,3 +277,55 @@ def test_no_more_is_kept_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None
     for number in range(60):
         kept.put(number, SafeString("x" * 1000))
         assert kept.get("used") == "y"
+
+
+QUEUED: dict[str, Callable[[Thread], None]] = {
+    name: CHANGES[name]
+    for name in (
+        "title",
+        "renamed",
+        "pictured",
+        "older question",
+        "elsewhere",
+        "archived",
+        "pseudonym",
+        "question",
+        "for staff only",
+    )
+    if name in CHANGES
+} | {
+    "waits longer": change(Thread, created_at=EARLIER),
+    "same question by many": change(Thread, same_count=9),
+    "read by many": change(Thread, reader_count=70),
+    "taken": lambda thread: (
+        Thread.objects.filter(pk=thread.pk).update(assignee=User.objects.get(display_name__startswith="Ada")) and None
+    ),
+    "tagged": lambda thread: thread.tags.add(
+        factories.make_tag(thread.course, "exam"), through_defaults={"institution": thread.institution}
+    ),
+}
+
+
+@pytest.mark.parametrize("what", list(QUEUED))
+def test_rows_of_the_queue_that_are_kept_are_those_that_would_be_made_anew(
+    what: str, thread: Thread, clients: dict[str, Client], kept: fragments._Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients = {"tim": clients["tim"], "ada": factories.browser(User.objects.get(display_name__startswith="Ada"))}
+
+    def queues(*, anew: bool) -> dict[str, str]:
+        with monkeypatch.context() as patched:
+            if anew:
+                patched.setattr(fragments, "_kept", Forgetful())
+            responses = {name: client.get("/c/cs-101/queue/") for name, client in clients.items()}
+        assert all(response.status_code == 200 for response in responses.values())
+        return {name: TOKENS.sub("", response.content.decode()) for name, response in responses.items()}
+
+    before = queues(anew=False)
+    assert thread.title in before["tim"]
+    assert before["tim"] != before["ada"]
+    assert len(kept._young) > 1
+    assert queues(anew=False) == before
+    QUEUED[what](thread)
+    after = queues(anew=False)
+    assert after == queues(anew=True)
+    assert after != before
