@@ -52,10 +52,12 @@ def staff_queue(request: SignedInRequest, slug: str) -> HttpResponse:
 
     staff = list(access.staff_of(member.course))
     token = get_token(request)
-    rows = [_row(row, member, staff, after=request.get_full_path()) for row in load(member, found[:shown])]
+    rows = load(member, found[:shown])
+    html = joined(_row(row, member, staff, after=request.get_full_path()) for row in rows)
     context = {
         "member": member,
-        "rows": filled(joined(rows), {"csrf": token}),
+        "rows": rows,
+        "html": filled(html, {"csrf": token}),
         "csrf_token": token,
         "total": len(found),
         "is_filtered": who != "all" or bool(need),
