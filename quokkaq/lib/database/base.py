@@ -1,8 +1,9 @@
 """PostgreSQL whose row-level security follows `quokkaq.lib.tenancy`.
 
 The scope in force is written to the connection before the first statement under it, in one round trip, and again only
-when it changes. A connection that comes from the pool is told nobody, whatever it was told before, and then anew. Behind PgBouncer in transaction mode, where the next statement may find another server, each statement
-outside a transaction is sent in one with its scope.
+when it changes. A connection that comes from the pool is told nobody, whatever it was told before, and then anew.
+Behind PgBouncer in transaction mode, where the next statement may find another server, each statement outside a transaction
+is sent in one with its scope.
 """
 
 from typing import Any
