@@ -12,7 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import unescape
 from http.client import HTTPException
 
@@ -46,12 +46,21 @@ _ROW = re.compile(
 )
 
 
-@dataclass
-class Bounds:
-    """How large a count may be, while others change it: what was acknowledged is in it, what was begun may be."""
+@dataclass(frozen=True)
+class Changes:
+    """What was done so far to a count that starts at 0; each of the four only grows."""
 
-    low: int = 0
-    high: int = 0
+    adding: int = 0
+    added: int = 0
+    removing: int = 0
+    removed: int = 0
+
+    def until(self, later: "Changes") -> tuple[int, int]:
+        """Return the least and the most that a page may say which was asked for at `self` and had come by `later`.
+
+        What was acknowledged before it was asked for is in it; what was begun before it came may be.
+        """
+        return self.added - later.removing, later.adding - self.removed
 
 
 @dataclass
@@ -59,9 +68,15 @@ class Hot:
     """A thread that is written to, and what is known of it."""
 
     number: int
-    replies: Bounds = field(default_factory=Bounds)
+    replies: Changes = Changes()
     # When each reply was begun and acknowledged (None: not yet).
     written: dict[str, tuple[float, float | None]] = field(default_factory=dict)
+
+    def count(self, **more: int) -> None:
+        """Note that a reply is being added or removed, or was."""
+        self.replies = replace(
+            self.replies, **{name: getattr(self.replies, name) + number for name, number in more.items()}
+        )
 
 
 @dataclass
@@ -177,11 +192,11 @@ class Pair:
         text, begun = f"first {uuid.uuid4().hex}", time.monotonic()
         anonymity = "classmates" if self.turn % 3 == 2 else "named"
         with self.site.lock:
-            thread.replies.high += 1
+            thread.count(adding=1)
             thread.written[text] = (begun, None)
         self.post(self.writer, thread, "reply/", body=text, anonymity=anonymity, form_key=str(uuid.uuid4()))
         with self.site.lock:
-            thread.replies.low += 1
+            thread.count(added=1)
             thread.written[text] = (begun, time.monotonic())
         self.have_read("reply", lambda: self.shows(thread, text, begun, anonymity))
         reply = Reply(thread, self.key_of(thread, text), text)
@@ -189,13 +204,13 @@ class Pair:
         acts[(self.number + self.turn) % len(acts)](reply)
         hides = (self.number + self.turn) % 2 == 1
         with self.site.lock:
-            thread.replies.low -= 1
+            thread.count(removing=1)
         if hides:
             self.post(STAFF, thread, f"posts/{reply.key}/hide/", reason="It gives the answer away.")
         else:
             self.post(self.writer, thread, f"posts/{reply.key}/delete/")
         with self.site.lock:
-            thread.replies.high -= 1
+            thread.count(removed=1)
         self.have_read("hide" if hides else "delete", lambda: self.gone(thread, reply.text, for_all=not hides))
 
     def edit(self, reply: "Reply") -> None:
@@ -311,11 +326,10 @@ class Pair:
 
     def in_list(self, name: str, thread: Hot, begun: float) -> None:
         with self.site.lock:
-            low = thread.replies.low
+            asked = thread.replies
         rows = self.rows(name)
         with self.site.lock:
-            # What is taken away meanwhile isn't certain any more.
-            low, high = min(low, thread.replies.low), thread.replies.high
+            low, high = asked.until(thread.replies)
             later = {
                 hot.number
                 for hot in self.site.hot
@@ -368,11 +382,10 @@ class Pair:
 
     def counts(self, name: str, thread: Hot) -> None:
         with self.site.lock:
-            high = thread.replies.high
+            asked = thread.replies
         found = {number: replies for number, _, replies, _ in self.rows(name)}
         with self.site.lock:
-            # What is added meanwhile may be counted.
-            high, low = max(high, thread.replies.high), thread.replies.low
+            low, high = asked.until(thread.replies)
         self.want(
             low <= found.get(thread.number, -1) <= high,
             f"{name}: {found.get(thread.number)} replies, not {low} to {high}",
