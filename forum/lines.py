@@ -1,6 +1,7 @@
 """A line of the thread list."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import NamedTuple
 
 from django.utils.safestring import SafeString
@@ -8,7 +9,7 @@ from django.utils.safestring import SafeString
 from accounts.access import Member
 from forum.models import Status, Thread
 from quokkaq.lib.fragments import fragment, joined
-from quokkaq.lib.times import ago
+from quokkaq.lib.times import clock
 
 # What of a thread, and of what is joined to it, a line needs. What its list is ordered by goes along.
 SHOWN = (
@@ -42,8 +43,13 @@ class Line(NamedTuple):
     vote_count: int
 
 
-def line_of(thread: Thread, member: Member, base: str) -> Line:
-    """Return the line of a thread that was read with `with_read()` and `listed()`; `base` is the list's address."""
+def line_of(thread: Thread, member: Member, base: str, ago: Callable[[datetime], SafeString]) -> Line:
+    """Return the line of a thread that was read with `with_read()` and `listed()`.
+
+    Args:
+        base: the list's address.
+        ago: a `clock`.
+    """
     by = thread.byline(member)
     return Line(
         f"{base}{thread.number}/", thread.number, thread.title, thread.kind, thread.status, _STATUS[thread.status],
@@ -56,7 +62,8 @@ def line_of(thread: Thread, member: Member, base: str) -> Line:
 
 def rows(threads: Iterable[Thread], member: Member, base: str) -> SafeString:
     """Return the rows of the list as HTML."""
-    return joined(fragment("forum/_thread_row.html", thread=line_of(thread, member, base)) for thread in threads)
+    ago = clock()
+    return joined(fragment("forum/_thread_row.html", thread=line_of(thread, member, base, ago)) for thread in threads)
 
 
 _STATUS = {status.value: str(status.label) for status in Status}

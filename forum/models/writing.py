@@ -132,11 +132,13 @@ class Writing(Tenanted):
         """Return how the author is shown to `member`: the only place that decides it."""
         is_reader = self.is_by(member)
         # Who is erased has no name any more; under a pseudonym they look as anybody who hides.
-        author = self.author if self.author is not None and self.author.erased_at is None else None
-        if self.pseudonym is None:
+        author, pseudonym = self.author, self.pseudonym
+        if author is not None and author.erased_at is not None:
+            author = None
+        if pseudonym is None:
             if author is None:
                 return Byline(DELETED_USER)
             return Byline(author.display_name, user=author, is_reader=is_reader)
         if self.anonymity == Anonymity.CLASSMATES and member.is_staff and author is not None:
-            return Byline(author.display_name, user=author, pseudonym=self.pseudonym.name, is_reader=is_reader)
-        return Byline(self.pseudonym.name, pseudonym=self.pseudonym.name, is_reader=is_reader)
+            return Byline(author.display_name, user=author, pseudonym=pseudonym.name, is_reader=is_reader)
+        return Byline(pseudonym.name, pseudonym=pseudonym.name, is_reader=is_reader)

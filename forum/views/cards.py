@@ -21,7 +21,7 @@ from forum import access
 from forum.forms import ReplyForm
 from forum.models import Attachment, Draft, Post, Thread, Writing
 from quokkaq.lib.fragments import filled, hole, joined, kept_fragment
-from quokkaq.lib.times import ago
+from quokkaq.lib.times import clock
 
 # What is read of a post, and of what is joined to it.
 POST_COLUMNS = (
@@ -51,7 +51,7 @@ class Shown:
     context: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        member, thread = self.member, self.thread
+        member, thread, self._ago = self.member, self.thread, clock()
         course = member.course
         self._page: tuple[Hashable, ...] = (
             course.slug, course.code, course.anonymity_policy, member.is_staff, member.role, member.may_write,
@@ -140,7 +140,7 @@ class Shown:
         files = self.attached.get(text.pk, ())
         return (
             text.is_by(self.member), author and _of_author(author.__dict__), pseudonym and pseudonym.name,
-            ago(text.created_at), self.flags.get(text.pk if isinstance(text, Post) else None, 0),
+            self._ago(text.created_at), self.flags.get(text.pk if isinstance(text, Post) else None, 0),
             tuple([
                 (item.pk, item.shown_name, item.upload.state, item.upload.content_type, item.upload.size,
                  item.upload.width, item.upload.height, item.upload.rejection)

@@ -1,6 +1,7 @@
 """The thread list of a course."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 from uuid import UUID
@@ -53,10 +54,16 @@ class Address(NamedTuple):
     assignment: str = ""
     q: str = ""
 
-    def query(self, **changes: str) -> str:
+    def query(self, *, cursor: str = "", **changes: str) -> str:
         """Return the query string with some of it changed."""
-        kept = {name: value for name, value in (self._asdict() | changes).items() if value and value != _DEFAULTS[name]}
-        return f"?{urlencode(kept)}" if kept else "?"
+        found = _query(self._replace(**changes) if changes else self)
+        return f"{found}{'' if found == '?' else '&'}{urlencode({'cursor': cursor})}" if cursor else found
+
+
+@lru_cache(maxsize=2_000)
+def _query(address: Address) -> str:
+    asked = {name: value for name, value in address._asdict().items() if value and value != _DEFAULTS[name]}
+    return f"?{urlencode(asked)}" if asked else "?"
 
 
 # An address, what it is called, and whether it is the list that is shown.

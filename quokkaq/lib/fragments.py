@@ -80,7 +80,7 @@ def kept_fragment(template: str, key: Hashable, context: Mapping[str, Any], hole
     if html is None:
         html = loader.render_to_string(template, dict(context))
         _kept.put(key, html)
-    return filled(html, holes)
+    return filled(html, holes) if holes else html
 
 
 def joined(pieces: Iterable[SafeString]) -> SafeString:

@@ -1,5 +1,6 @@
 """Times as people read them."""
 
+from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 
@@ -9,20 +10,29 @@ from django.utils.safestring import SafeString, mark_safe
 
 def ago(when: datetime) -> SafeString:
     """Return a short relative time (`3 h ago`) as `<time>` with the full one as its title, in the reader's time zone."""
-    now = timezone.now()
-    seconds = max(0, int((now - when).total_seconds()))
-    if seconds < 60:
-        text = "just now"
-    elif seconds < 3600:
-        text = f"{seconds // 60} min ago"
-    elif seconds < 86400:
-        text = f"{seconds // 3600} h ago"
-    elif seconds < 7 * 86400:
-        text = f"{seconds // 86400} d ago"
-    else:
-        text = ""
-    zone = timezone.get_current_timezone()
-    return _element(when, str(zone), text, "" if text else timezone.localtime(now, zone).year)
+    return clock()(when)
+
+
+def clock() -> Callable[[datetime], SafeString]:
+    """Return `ago` as of this moment, for the many times of a page."""
+    now, zone = timezone.now(), timezone.get_current_timezone()
+    zone_name, this_year = str(zone), timezone.localtime(now, zone).year
+
+    def ago(when: datetime) -> SafeString:
+        seconds = max(0, int((now - when).total_seconds()))
+        if seconds < 60:
+            text = "just now"
+        elif seconds < 3600:
+            text = f"{seconds // 60} min ago"
+        elif seconds < 86400:
+            text = f"{seconds // 3600} h ago"
+        elif seconds < 7 * 86400:
+            text = f"{seconds // 86400} d ago"
+        else:
+            text = ""
+        return _element(when, zone_name, text, "" if text else this_year)
+
+    return ago
 
 
 @lru_cache(maxsize=20_000)

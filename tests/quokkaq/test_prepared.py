@@ -1,5 +1,6 @@
 """Querysets whose SQL is made once: they find what the ORM finds, as whoever asks."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,6 +8,7 @@ import psycopg
 import pytest
 from django.db import connection, transaction
 from django.db.models import Model
+from django.utils import timezone
 
 from accounts.access import stand_in, values_of
 from accounts.models import Enrollment, User
@@ -183,3 +185,14 @@ def test_the_private_parts_of_django_that_this_stands_on_are_there() -> None:
     assert issubclass(psycopg.errors.InvalidSqlStatementName, psycopg.Error)
     assert prepared._TYPES
     assert Post._meta.pk
+
+
+@pytest.mark.parametrize(
+    "read", [list, lambda rows: list(rows.iterator())], ids=["at once", "by a cursor of the server"]
+)
+def test_times_are_read_in_utc(world: World, read: Callable[[Any], list[datetime]]) -> None:
+    thread, when = factories.make_thread(world.member("sam")), datetime(2026, 3, 29, 1, 30, 15, 123456, tzinfo=UTC)
+    Thread.objects.filter(pk=thread.pk).update(created_at=when)
+    with timezone.override("Europe/Zurich"):
+        found = read(Thread.objects.filter(pk=thread.pk).values_list("created_at", flat=True))
+    assert [(one, one.tzinfo) for one in found] == [(when, UTC)]
