@@ -32,6 +32,7 @@ from forum.models import (
     Tag,
     Thread,
     ThreadAlias,
+    ThreadTag,
     Visibility,
     Writing,
 )
@@ -297,6 +298,23 @@ def get_assignment(member: Member, assignment_id: uuid.UUID) -> Assignment:
     if assignment is None:
         raise Http404
     return assignment
+
+
+def counted_tags(member: Member) -> list[Any]:
+    """Return the tags (`Tag`) of the course by name, each with how many threads have it (`thread_count`).
+
+    All of them are counted in an index, and the few that are deleted or merged taken away: looking at each thread for whether
+    it is still there takes a hundred times as long. Two queries.
+    """
+    course = member.course
+    gone = Thread.objects.filter(
+        Q(deleted_at__isnull=False) | Q(merged_into__isnull=False), course=course, institution_id=course.institution_id
+    )
+    less = dict(ThreadTag.objects.filter(thread__in=gone).values_list("tag").annotate(Count("pk")).order_by())
+    tags: list[Any] = list(Tag.objects.visible_to(member).annotate(thread_count=Count("threads")).order_by("name"))
+    for tag in tags:
+        tag.thread_count -= less.get(tag.pk, 0)
+    return tags
 
 
 def get_tag(member: Member, tag_id: uuid.UUID) -> Tag:

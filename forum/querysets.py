@@ -285,10 +285,6 @@ class SearchEntryQuerySet(models.QuerySet["SearchEntry"]):
         """Return the entries of threads the member may read. An "or" with those of posts would read all of both first."""
         return self.filter(self._thread_seen(member))
 
-    def of_posts(self, member: Member) -> "SearchEntryQuerySet":
-        """Return the entries of posts the member may read."""
-        return self.filter(self._post_seen(member))
-
     @staticmethod
     def _thread_seen(member: Member) -> Q:
         return Q(post=None) & Q(Exists(_rows("Thread").visible_to(member).filter(pk=OuterRef("thread_id"))))

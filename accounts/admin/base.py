@@ -101,6 +101,49 @@ class CourseScopedAdmin(admin.ModelAdmin[Row]):
     paginator = BoundedPaginator
     list_per_page = 50
     list_select_related: ClassVar[tuple[str, ...]] = ()
+    # The ways to what a row belongs to: it is found by what the search on that one's own page finds.
+    sought_through: ClassVar[tuple[str, ...]] = ()
+    # Instead of a join with all there is: so many are looked at, each by its index.
+    SOUGHT = 1000
+
+    @property
+    def search_help_text(self) -> str:  # type: ignore[override]  # a text for each page
+        """Say what a row is found by, beside its own fields."""
+        if not self.sought_through:
+            return ""
+        names = dict.fromkeys(str(self._reached(path)._meta.verbose_name) for path in self.sought_through)
+        return f"Also by {' or '.join(names)}, as on its own page. Of many, {self.SOUGHT} are looked at."
+
+    def get_search_fields(self, request: HttpRequest) -> list[str] | tuple[str, ...]:
+        """Return the row's own fields, or something that has the page show its search."""
+        return super().get_search_fields(request) or (("pk",) if self.sought_through else ())
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Row], search_term: str
+    ) -> tuple[QuerySet[Row], bool]:
+        if not (self.sought_through and search_term.strip()):
+            return super().get_search_results(request, queryset, search_term)
+        bare = queryset.order_by()
+        ways: list[QuerySet[Row]] = []
+        if self.search_fields:
+            ways.append(super().get_search_results(request, bare, search_term)[0])
+        found: dict[type[models.Model], list[Any]] = {}
+        for path in self.sought_through:
+            model = self._reached(path)
+            if model not in found:
+                page = self.admin_site.get_model_admin(model)
+                rows, _ = page.get_search_results(request, page.get_queryset(request).order_by(), search_term)
+                found[model] = list(rows.values_list("pk", flat=True)[: self.SOUGHT])
+            ways.append(bare.filter(**{f"{path}__in": found[model]}))
+        keys = {key for rows in ways for key in rows.values_list("pk", flat=True)[: self.SOUGHT]}
+        return queryset.filter(pk__in=keys), False
+
+    def _reached(self, path: str) -> type[models.Model]:
+        model: type[models.Model] = self.model
+        for step in path.split("__"):
+            reached: Any = model._meta.get_field(step)
+            model = reached.related_model
+        return model
 
     # What is in reach
 

@@ -35,7 +35,8 @@ class JoinCodeAdmin(ReadOnlyAdmin[JoinCode]):
     fields = ("course", "section", "expires_at", "max_uses", "uses", "created_by", "created_at", "revoked_at")
     list_display = ("course", "section", "uses", "max_uses", "expires_at", "created_at", "revoked_at")
     list_filter = (("course", ScopedRelatedFilter),)
-    search_fields = ("course__code", "course__name", "section")
+    search_fields = ("section",)
+    sought_through = ("course",)
     list_select_related = ("course", "created_by")
     date_hierarchy = "created_at"
 
@@ -49,6 +50,7 @@ class RosterImportAdmin(ReadOnlyAdmin[RosterImport]):
     )  # fmt: skip
     list_display = ("course", "state", "created_by", "created_at", "applied_at")
     list_filter = ("state", ("course", ScopedRelatedFilter))
-    search_fields = ("course__code", "course__name", "file_names")
+    search_fields = ("file_names",)
+    sought_through = ("course",)
     list_select_related = ("course", "created_by", "applied_by")
     date_hierarchy = "created_at"

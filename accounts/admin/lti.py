@@ -39,7 +39,8 @@ class LtiDeploymentAdmin(_OfInstitution[LtiDeployment]):
     list_display = ("deployment_id", "platform")
     list_filter = (("platform", ScopedRelatedFilter),)
     list_select_related = ("platform",)
-    search_fields = ("deployment_id", "platform__name")
+    search_fields = ("deployment_id",)
+    sought_through = ("platform",)
 
 
 @admin.register(LtiIdentity)
@@ -51,7 +52,8 @@ class LtiIdentityAdmin(_OfInstitution[LtiIdentity]):
     list_display = ("user", "platform", "created_at")
     list_filter = (("platform", ScopedRelatedFilter),)
     list_select_related = ("user", "platform")
-    search_fields = ("user__display_name", "user__email", "=sub")
+    search_fields = ("=sub",)
+    sought_through = ("user",)
 
     def in_reach_of(self, user: User, rows: QuerySet[LtiIdentity]) -> QuerySet[LtiIdentity]:
         reach = self.admin_site.get_model_admin(User).in_reach_of(user, User.objects.get_queryset())  # type: ignore[attr-defined]
@@ -65,7 +67,8 @@ class LtiContextAdmin(OperatedAdmin[LtiContext]):
     list_display = ("title", "context_id", "course", "deployment", "created_at")
     list_filter = (("course", ScopedRelatedFilter),)
     list_select_related = ("course", "deployment", "linked_by")
-    search_fields = ("title", "context_id", "course__code")
+    search_fields = ("title", "context_id")
+    sought_through = ("course",)
 
     def has_add_permission(self, request: object) -> bool:
         return False
@@ -77,4 +80,5 @@ class LtiSyncAdmin(ReadOnlyAdmin[LtiSync]):
     list_display = ("created_at", "course", "state", "fetched", "problem", "started_by", "applied_at")
     list_filter = ("state", ("course", ScopedRelatedFilter))
     list_select_related = ("course", "context", "started_by")
-    search_fields = ("course__code", "problem")
+    search_fields = ("problem",)
+    sought_through = ("course",)

@@ -208,4 +208,7 @@ class EnrollmentAdmin(OperatedAdmin[Enrollment]):
     list_display = ("user", "course", "role", "status", "section")
     list_filter = ("role", "status", ("course", ScopedRelatedFilter))
     list_select_related = ("user", "course")
-    search_fields = ("user__display_name", "user__email", "course__code", "course__name", "section")
+    # The newest first, as their keys are.
+    ordering = ("-id",)
+    search_fields = ("section",)
+    sought_through = ("user", "course")

@@ -29,7 +29,8 @@ class AuditEventAdmin(ReadOnlyAdmin[AuditEvent]):
     list_display = ("created_at", "verb", "actor", "course", "target_type", "target_id", "network", "request_id")
     list_filter = ("verb", "target_type", ("course", ScopedRelatedFilter))
     list_select_related = ("actor", "course")
-    search_fields = ("verb", "=request_id", "=target_id", "actor__display_name", "=actor__email")
+    search_fields = ("verb", "=request_id", "=target_id")
+    sought_through = ("actor",)
     date_hierarchy = "created_at"
 
     def has_delete_permission(self, request: HttpRequest, obj: AuditEvent | None = None) -> bool:
@@ -56,7 +57,7 @@ class DataExportAdmin(PersonalAdmin[DataExport]):
     fields = ("user", "state", "done", "total", "error_code", "created_at", "finished_at", "expires_at")
     list_display = ("created_at", "user", "state", "done", "total", "error_code", "expires_at")
     list_filter = ("state",)
-    search_fields = ("user__display_name", "=user__email")
+    sought_through = ("user",)
     date_hierarchy = "created_at"
 
 
@@ -68,7 +69,7 @@ class ErasureAdmin(PersonalAdmin[Erasure]):
     list_display = ("requested_at", "user", "requested_by", "state", "due_at", "obstacle", "finished_at")
     list_filter = ("state",)
     list_select_related = ("user", "requested_by")
-    search_fields = ("user__display_name", "=user__email")
+    sought_through = ("user",)
     date_hierarchy = "requested_at"
 
 
@@ -79,7 +80,7 @@ class ConsentAdmin(PersonalAdmin[Consent]):
     fields = ("user", "kind", "version", "is_given", "created_at")
     list_display = ("created_at", "user", "kind", "version", "is_given")
     list_filter = ("kind", "is_given", "version")
-    search_fields = ("user__display_name", "=user__email")
+    sought_through = ("user",)
     date_hierarchy = "created_at"
 
 

@@ -56,7 +56,8 @@ class AnswerAdmin(ModeratedAdmin[Answer]):
         "status", "is_hint", "engine", "withdrawal_reason", "error_code", ("thread__course", ScopedRelatedFilter),
     )  # fmt: skip
     list_select_related = ("thread__course", "edited_by", "withdrawn_by", "calibration")
-    search_fields = ("thread__title", "body", "error_code")
+    search_fields = ("body", "error_code")
+    sought_through = ("thread",)
     date_hierarchy = "queued_at"
     actions = ("endorse", "unendorse", "publish", "withdraw", "regenerate")
 
@@ -115,7 +116,8 @@ class AnswerFeedbackAdmin(ReadOnlyAdmin[AnswerFeedback]):
     list_display = ("thread", "is_helpful", "reason", "wants_person", "created_at")
     list_filter = ("is_helpful", "reason", "wants_person", ("answer__thread__course", ScopedRelatedFilter))
     list_select_related = ("answer__thread__course",)
-    search_fields = ("answer__thread__title", "comment")
+    search_fields = ("comment",)
+    sought_through = ("answer__thread",)
     date_hierarchy = "created_at"
 
     @admin.display(description="answer to")
@@ -131,7 +133,7 @@ class AnswerEndorsementAdmin(ReadOnlyAdmin[AnswerEndorsement]):
     list_display = ("thread", "endorser", "role", "created_at")
     list_filter = ("role", ("answer__thread__course", ScopedRelatedFilter))
     list_select_related = ("answer__thread__course", "endorser")
-    search_fields = ("answer__thread__title", "endorser__display_name")
+    sought_through = ("answer__thread", "endorser")
     date_hierarchy = "created_at"
 
     @admin.display(description="answer to")
@@ -147,7 +149,8 @@ class CitationAdmin(ReadOnlyAdmin[Citation]):
     list_display = ("thread", "number", "material", "start", "end", "quote")
     list_filter = (("answer__thread__course", ScopedRelatedFilter),)
     list_select_related = ("answer__thread__course", "version__material", "passage")
-    search_fields = ("quote", "answer__thread__title", "version__material__title")
+    search_fields = ("quote",)
+    sought_through = ("answer__thread", "version__material")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Citation]:
         # What stands in a private conversation is nobody's business.

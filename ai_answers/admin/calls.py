@@ -26,7 +26,8 @@ class ModelCallAdmin(ReadOnlyAdmin[ModelCall]):
     )  # fmt: skip
     list_filter = ("outcome", "engine", "model")
     list_select_related = ("answer__thread__course",)
-    search_fields = ("engine", "model", "answer__thread__title")
+    search_fields = ("engine", "model")
+    sought_through = ("answer__thread",)
     date_hierarchy = "created_at"
 
     def has_delete_permission(self, request: HttpRequest, obj: ModelCall | None = None) -> bool:
@@ -41,7 +42,8 @@ class SpendingAdmin(ReadOnlyAdmin[Spending], ForOperators[Spending]):
     list_display = ("day", "scope", "institution", "scope_id", "calls", "spent_micros", "reserved_micros")
     list_filter = ("scope", "day")
     list_select_related = ("institution",)
-    search_fields = ("scope", "institution__name")
+    search_fields = ("scope",)
+    sought_through = ("institution",)
     date_hierarchy = "day"
 
     def in_reach_of(self, user: User, rows: QuerySet[Spending]) -> QuerySet[Spending]:

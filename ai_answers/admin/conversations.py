@@ -18,7 +18,7 @@ class ConversationAdmin(ReadOnlyAdmin[Conversation]):
     list_display = ("course", "kind", "created_at", "last_message_at")
     list_filter = ("kind", ("created_at", admin.DateFieldListFilter))
     list_select_related = ("course",)
-    search_fields = ("=course__code",)
+    sought_through = ("course",)
     date_hierarchy = "created_at"
 
     def in_reach_of(self, user: User, rows: QuerySet[Conversation]) -> QuerySet[Conversation]:
@@ -57,7 +57,8 @@ class ThreadSummaryAdmin(ReadOnlyAdmin[ThreadSummary]):
     list_display = ("thread", "state", "engine", "error_code", "created_at", "finished_at")
     list_filter = ("state", "engine", ("thread__course", ScopedRelatedFilter))
     list_select_related = ("thread__course",)
-    search_fields = ("thread__title", "error_code")
+    search_fields = ("error_code",)
+    sought_through = ("thread",)
     date_hierarchy = "created_at"
 
 
@@ -71,7 +72,8 @@ class SummaryPointAdmin(ReadOnlyAdmin[SummaryPoint]):
     list_display = ("thread", "number", "text")
     list_filter = (("summary__thread__course", ScopedRelatedFilter),)
     list_select_related = ("summary__thread__course",)
-    search_fields = ("text", "summary__thread__title")
+    search_fields = ("text",)
+    sought_through = ("summary__thread",)
 
     @admin.display(description="thread")
     def thread(self, row: SummaryPoint) -> str:

@@ -37,7 +37,7 @@ class InstitutionAIAdmin(ForOperators[InstitutionAI]):
     list_display = ("institution", "engine", "daily_cap_micros", "course_daily_cap_micros", "user_daily_cap_micros")
     list_filter = ("engine",)
     list_select_related = ("institution",)
-    search_fields = ("institution__name",)
+    sought_through = ("institution",)
 
 
 @admin.register(ModelPrice)
@@ -61,7 +61,7 @@ class AIConsentAdmin(ReadOnlyAdmin[AIConsent], ForOperators[AIConsent]):
     list_display = ("user", "is_given", "changed_at")
     list_filter = ("is_given",)
     list_select_related = ("user",)
-    search_fields = ("user__display_name",)
+    sought_through = ("user",)
 
     def has_delete_permission(self, request: HttpRequest, obj: AIConsent | None = None) -> bool:
         return False

@@ -37,7 +37,8 @@ class MaterialVersionAdmin(ReadOnlyAdmin[MaterialVersion]):
     list_display = ("material", "number", "format", "created_by", "created_at")
     list_filter = (("material__course", ScopedRelatedFilter), "format")
     list_select_related = ("material__course", "created_by")
-    search_fields = ("material__title", "sha256")
+    search_fields = ("sha256",)
+    sought_through = ("material",)
     date_hierarchy = "created_at"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[MaterialVersion]:
@@ -86,7 +87,7 @@ class PassageVectorAdmin(ReadOnlyAdmin[PassageVector]):
     list_display = ("passage", "model", "part", "start", "end")
     list_filter = (("passage__version__material__course", ScopedRelatedFilter), "model")
     list_select_related = ("passage__version__material__course",)
-    search_fields = ("passage__heading",)
+    sought_through = ("passage",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PassageVector]:
         heavy = ("vector", "passage__text", "passage__search", "passage__version__text")

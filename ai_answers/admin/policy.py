@@ -15,7 +15,7 @@ class CourseAIAdmin(ReadOnlyAdmin[CourseAI]):
     list_display = ("course", "mode", "engine", "publish_from", "draft_from", "conversations", "previews")
     list_filter = ("mode", "engine", "conversations", "previews", ("course", ScopedRelatedFilter))
     list_select_related = ("course",)
-    search_fields = ("course__code", "course__name")
+    sought_through = ("course",)
 
 
 @admin.register(Calibration)
@@ -27,5 +27,5 @@ class CalibrationAdmin(ReadOnlyAdmin[Calibration]):
     list_display = ("created_at", "course", "method", "judged", "endorsed", "brier", "calibration_error")
     list_filter = ("method", ("course", ScopedRelatedFilter))
     list_select_related = ("course",)
-    search_fields = ("course__code", "course__name")
+    sought_through = ("course",)
     date_hierarchy = "created_at"

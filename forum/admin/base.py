@@ -188,4 +188,4 @@ class OfThreadOrPostAdmin(ReadOnlyAdmin[Row]):
     course_paths = ("thread__course", "post__thread__course")
     raw_id_fields = ("thread", "post")
     list_select_related: ClassVar[tuple[str, ...]] = ("thread__course", "post__thread__course")
-    search_fields = ("thread__title", "post__thread__title")
+    sought_through = ("thread", "post__thread")

@@ -48,7 +48,7 @@ class ThreadTagAdmin(OperatedAdmin[ThreadTag]):
     list_display = ("thread", "tag")
     list_filter = (("thread__course", ScopedRelatedFilter),)
     list_select_related = ("thread__course", "tag")
-    search_fields = ("thread__title", "tag__name")
+    sought_through = ("thread", "tag")
 
 
 @admin.register(Assignment)

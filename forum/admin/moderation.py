@@ -24,7 +24,8 @@ class FlagAdmin(ModeratedAdmin[Flag]):
     list_display = ("created_at", "thread", "post", "reason", "status", "decided_by", "decided_at")
     list_filter = ("status", "reason", ("thread__course", ScopedRelatedFilter))
     list_select_related = ("thread__course", "post", "decided_by")
-    search_fields = ("thread__title", "details")
+    search_fields = ("details",)
+    sought_through = ("thread",)
     date_hierarchy = "created_at"
     actions = ("dismiss", "uphold_and_hide")
 
@@ -72,7 +73,7 @@ class MergeAdmin(ReadOnlyAdmin[Merge]):
     list_display = ("created_at", "source", "target", "by", "undone_at")
     list_filter = (("target__course", ScopedRelatedFilter),)
     list_select_related = ("source__course", "target__course", "by")
-    search_fields = ("source__title", "target__title")
+    sought_through = ("source", "target")
     date_hierarchy = "created_at"
 
 
@@ -83,7 +84,8 @@ class ThreadAliasAdmin(ReadOnlyAdmin[ThreadAlias]):
     list_display = ("number", "course", "thread")
     list_filter = (("course", ScopedRelatedFilter),)
     list_select_related = ("course", "thread__course")
-    search_fields = ("=number", "thread__title")
+    search_fields = ("=number",)
+    sought_through = ("thread",)
 
 
 @admin.register(Deflection)
@@ -96,5 +98,5 @@ class DeflectionAdmin(ReadOnlyAdmin[Deflection]):
     list_display = ("created_at", "course", "thread")
     list_filter = (("course", ScopedRelatedFilter),)
     list_select_related = ("course", "thread__course")
-    search_fields = ("thread__title",)
+    sought_through = ("thread",)
     date_hierarchy = "created_at"

@@ -25,8 +25,8 @@ class VoteAdmin(OfThreadOrPostAdmin[Vote]):
 
     fields = ("thread", "post", "created_at")
     list_display = ("__str__", "thread", "post", "created_at")
+    # No days above it: there are too many votes to look which days have some.
     list_filter = (("created_at", admin.DateFieldListFilter),)
-    date_hierarchy = "created_at"
 
 
 @admin.register(Attachment)
@@ -46,7 +46,9 @@ class EndorsementAdmin(ReadOnlyAdmin[Endorsement]):
     list_display = ("post", "thread", "endorser", "role", "created_at")
     list_filter = ("role", ("post__thread__course", ScopedRelatedFilter))
     list_select_related = ("post__thread__course", "endorser")
-    search_fields = ("post__thread__title", "endorser__display_name")
+    sought_through = ("post__thread", "endorser")
+    # The newest first, as their keys are.
+    ordering = ("-id",)
     date_hierarchy = "created_at"
 
     @admin.display(description="thread")
@@ -64,7 +66,7 @@ class SameQuestionAdmin(ReadOnlyAdmin[SameQuestion]):
     list_display = ("__str__", "thread", "created_at")
     list_filter = (("thread__course", ScopedRelatedFilter),)
     list_select_related = ("thread__course",)
-    search_fields = ("thread__title",)
+    sought_through = ("thread",)
     date_hierarchy = "created_at"
 
 
@@ -78,7 +80,7 @@ class ThreadReadAdmin(ReadOnlyAdmin[ThreadRead]):
     list_display = ("__str__", "thread", "read_at", "is_counted")
     list_filter = ("is_counted", ("thread__course", ScopedRelatedFilter))
     list_select_related = ("thread__course",)
-    search_fields = ("thread__title",)
+    sought_through = ("thread",)
     date_hierarchy = "read_at"
 
 
@@ -92,7 +94,7 @@ class MentionAdmin(ReadOnlyAdmin[Mention]):
     list_display = ("__str__", "thread", "post", "created_at")
     list_filter = (("thread__course", ScopedRelatedFilter),)
     list_select_related = ("thread__course", "post")
-    search_fields = ("thread__title",)
+    sought_through = ("thread",)
     date_hierarchy = "created_at"
 
 
@@ -106,4 +108,5 @@ class PseudonymAdmin(ReadOnlyAdmin[Pseudonym]):
     list_display = ("name", "thread")
     list_filter = (("thread__course", ScopedRelatedFilter),)
     list_select_related = ("thread__course",)
-    search_fields = ("name", "thread__title")
+    search_fields = ("name",)
+    sought_through = ("thread",)

@@ -177,5 +177,6 @@ class StaffNoteAdmin(ReadOnlyAdmin[StaffNote]):
     list_display = ("__str__", "thread", "author", "created_at", "deleted_at")
     list_filter = (("thread__course", ScopedRelatedFilter), ("deleted_at", admin.EmptyFieldListFilter))
     list_select_related = ("thread__course", "author")
-    search_fields = ("body", "thread__title")
+    search_fields = ("body",)
+    sought_through = ("thread",)
     date_hierarchy = "created_at"

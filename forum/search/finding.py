@@ -39,6 +39,8 @@ COMMON = 50
 WANTED = 2_000
 # Of the people and pseudonyms that a `by:` may mean, no more are looked for.
 MEANT = 100
+# Of all that more people than that have written, the newest of each is looked at.
+FEW = 10
 # With fewer results that have all the words, those that have some are added.
 ENOUGH = 5
 NOTHING_TO_LOOK_FOR = (
@@ -53,6 +55,20 @@ _PART, _JOIN = str.maketrans(_PARTED), str.maketrans({stand_in: sign for sign, s
 
 
 @dataclass(frozen=True)
+class Meant:
+    """Who may be meant by `by:`: people, in what they wrote as one of `seen` (kinds of anonymity), and pseudonyms."""
+
+    people: Sequence[uuid.UUID] = ()
+    seen: Sequence[str] = ()
+    pseudonyms: Sequence[uuid.UUID] = ()
+
+    def wrote(self) -> Q:
+        """Return the condition on what they wrote."""
+        # Values, no subqueries: the database can look them up in its indexes.
+        return Q(author__in=self.people, anonymity__in=self.seen) | Q(pseudonym__in=self.pseudonyms)
+
+
+@dataclass(frozen=True)
 class Request:
     """What a source is asked for: `words` is a `tsquery` (empty: no words given), `weights` what each lexeme counts."""
 
@@ -64,7 +80,12 @@ class Request:
     whole_words: str
     whole_weights: Mapping[str, float]
     is_common: bool = False  # even the rarest of the words stands in many texts
-    written_by: Q = field(default_factory=Q)  # who may be meant by `by:`
+    meant: Meant | None = None  # by `by:`
+
+    @property
+    def written_by(self) -> Q:
+        """Return the condition on what somebody wrote; none when anybody may have."""
+        return Q() if self.meant is None else self.meant.wrote()
 
 
 @dataclass
@@ -178,7 +199,7 @@ def _request(query: Query, member: Member) -> Request:
         whole_weights=whole,
         # What is taken away by `-word` may be as rare as it likes.
         is_common=bool(weights) and _is_common(rarity, weights, any_of="|" in words or "!" in words),
-        written_by=_written_by(member, query),
+        meant=_meant(member, query),
     )
 
 
@@ -228,12 +249,12 @@ def rank_posts(member: Member, request: Request) -> list[Hit]:
     query = request.query
     if request.words:
         return _rank_entries("posts", member, request)
-    if not query.by:
+    if request.meant is None:
         return []
-    posts = Post.objects.visible_to(member)
+    posts = _posts_by(member, request.meant, query)
     if query.tags or query.states:
         posts = posts.filter(thread__in=_wanted(Thread.objects.visible_to(member), member, query))
-    rows = dated(posts.filter(request.written_by), query).order_by("-created_at", "-id")
+    rows = posts.order_by("-created_at", "-id")
     return [Hit("posts", key, when.timestamp()) for key, when in rows.values_list("pk", "created_at")[:CANDIDATES]]
 
 
@@ -241,9 +262,11 @@ def _rank_entries(place: str, member: Member, request: Request) -> list[Hit]:
     key = "thread_id" if place == "threads" else "post_id"
     rank = RawSQL("ts_rank(vector, %s::tsquery, 1)", [request.words], output_field=FloatField())
     found: dict[uuid.UUID, uuid.UUID] = {}
+    written: QuerySet[Any] = Thread.objects.all() if place == "threads" else Post.objects.all()
+    seen = dated(written.visible_to(member), request.query)  # type: ignore[attr-defined]  # both have it
+    of_seen = Q(Exists(seen.filter(pk=OuterRef(key))), post__isnull=place == "threads")
     for rows in _candidates(place, member, request):
-        readable = rows.of_threads(member) if place == "threads" else rows.of_posts(member)
-        ranked = readable.annotate(rank=rank).order_by("-rank", "pk")[:CANDIDATES]
+        ranked = rows.filter(of_seen).annotate(rank=rank).order_by("-rank", "pk")[:CANDIDATES]
         found = dict(ranked.values_list("pk", key))
         if len(found) >= PAGE_SIZE:
             break
@@ -252,28 +275,32 @@ def _rank_entries(place: str, member: Member, request: Request) -> list[Hit]:
 
 
 def _candidates(place: str, member: Member, request: Request) -> Iterator[SearchEntryQuerySet]:
-    """Yield where to look: if too little of it may be read, in the next one.
+    """Yield where to look for what may be read and is of the days wanted: if that is too little, in the next one.
 
     A rare word finds few rows. With one that stands everywhere the best are taken first, whoever may read them and whatever
     else is wanted; then the newest that are wanted. Neither reads the whole course.
     """
     query = request.query
+    entries = SearchEntry.objects.in_course(member, request.words)
+    model, key = (Thread, "thread_id") if place == "threads" else (Post, "post_id")
     if not request.is_common:
-        yield _wanted_entries(SearchEntry.objects.in_course(member, request.words), place, member, request)
+        if request.meant is not None:
+            entries = entries.filter(Exists(model.objects.filter(request.written_by, pk=OuterRef(key))))
+        yield _of_threads_wanted(entries, member, query)
         return
-    if not query.by:
+    if request.meant is None:
         # Tags and states leave few of them.
         deep = ranking.DEEP * (4 if query.tags or query.states else 1)
         best = ranking.best_entries(member.course, request.words, posts=place != "threads", deep=deep)
-        yield _wanted_entries(SearchEntry.objects.filter(pk__in=best), place, member, request)
-    entries = SearchEntry.objects.in_course(member, request.words)
-    if query.by:
-        model = Thread if place == "threads" else Post
-        written = dated(model.objects.visible_to(member).filter(request.written_by), query)
-        newest = _first(written.order_by("-created_at", "-pk"))
-        yield _of_threads_wanted(
-            entries.filter(**{f"{'thread' if place == 'threads' else 'post'}_id__in": newest}), member, query
+        yield _of_threads_wanted(SearchEntry.objects.filter(pk__in=best), member, query)
+    if request.meant is not None:
+        written: QuerySet[Any] = (
+            dated(Thread.objects.visible_to(member).filter(request.written_by), query)
+            if place == "threads"
+            else _posts_by(member, request.meant, query)
         )
+        newest = _first(written.order_by("-created_at", "-pk"))
+        yield _of_threads_wanted(entries.filter(**{f"{key}__in": newest}), member, query)
     elif query.tags or query.states or query.after or query.before:
         threads = _wanted(Thread.objects.visible_to(member), member, query)
         if query.after:
@@ -281,7 +308,7 @@ def _candidates(place: str, member: Member, request: Request) -> Iterator[Search
         if query.before:
             threads = threads.filter(created_at__lt=query.before)
         newest = _first(threads.order_by("-last_activity_at", "-pk"))
-        yield _dated_entries(entries.filter(thread_id__in=newest), place, query)
+        yield entries.filter(thread_id__in=newest)
 
 
 def _first(rows: "QuerySet[Any]") -> list[uuid.UUID]:
@@ -289,25 +316,10 @@ def _first(rows: "QuerySet[Any]") -> list[uuid.UUID]:
     return list(rows.values_list("pk", flat=True)[:WANTED])
 
 
-def _wanted_entries(rows: SearchEntryQuerySet, place: str, member: Member, request: Request) -> SearchEntryQuerySet:
-    """Return the entries of what was written by whom, when and where the query wants."""
-    query = request.query
-    rows = _of_threads_wanted(rows, member, query)
-    if query.by:
-        model = Thread if place == "threads" else Post
-        column = "thread_id" if place == "threads" else "post_id"
-        rows = rows.filter(Exists(model.objects.filter(request.written_by, pk=OuterRef(column))))
-    return _dated_entries(rows, place, query)
-
-
 def _of_threads_wanted(rows: SearchEntryQuerySet, member: Member, query: Query) -> SearchEntryQuerySet:
     if not (query.tags or query.states):
         return rows
     return rows.filter(Exists(_wanted(Thread.objects.all(), member, query).filter(pk=OuterRef("thread_id"))))
-
-
-def _dated_entries(rows: SearchEntryQuerySet, place: str, query: Query) -> SearchEntryQuerySet:
-    return dated(rows, query, "thread__created_at" if place == "threads" else "post__created_at")
 
 
 def rank_rows(place: str, request: Request, rows: QuerySet[M], column: str) -> list[Hit]:
@@ -321,7 +333,9 @@ def rank_rows(place: str, request: Request, rows: QuerySet[M], column: str) -> l
 
 def threads_with(query: Query, *, member: Member, threads: ThreadQuerySet) -> ThreadQuerySet:
     """Return those of `threads` that fit a search; its words may stand in the thread or in what was replied to it."""
-    rows = dated(_wanted(threads, member, query).filter(_written_by(member, query)), query)
+    rows, meant = dated(_wanted(threads, member, query), query), _meant(member, query)
+    if meant is not None:
+        rows = rows.filter(meant.wrote())
     if not query.words:
         return rows
     words = parse(part_words(query.words))
@@ -362,23 +376,50 @@ def _wanted(threads: ThreadQuerySet, member: Member, query: Query) -> ThreadQuer
     return threads
 
 
-def _written_by(member: Member, query: Query) -> Q:
-    """Return the condition on what somebody wrote, as far as the member may know it.
+def _meant(member: Member, query: Query) -> Meant | None:
+    """Return who is meant by `by:`, as far as the member may know it; None when it isn't asked.
 
     By the names `Writing.byline` would show: who hides is found by their pseudonym, and by their name only where staff
     see it beside.
     """
     if not query.by:
-        return Q()
+        return None
     if query.by.lower() == "me":
-        return Q(author=member.user)
+        return Meant([member.user.pk], Anonymity.values)
     people = User.objects.filter(enrollments__course=member.course, display_name__icontains=query.by)
     names = Pseudonym.objects.filter(thread__in=Thread.objects.in_reach_of(member), name__icontains=query.by)
-    seen = [Anonymity.NAMED, Anonymity.CLASSMATES] if member.is_staff else [Anonymity.NAMED]
-    # As lists: the database can look them up in its indexes then.
-    return Q(author__in=list(people.values_list("pk", flat=True)[:MEANT]), anonymity__in=seen) | Q(
-        pseudonym__in=list(names.order_by("-pk").values_list("pk", flat=True)[:MEANT])
+    return Meant(
+        list(people.values_list("pk", flat=True)[:MEANT]),
+        [Anonymity.NAMED, Anonymity.CLASSMATES] if member.is_staff else [Anonymity.NAMED],
+        list(names.order_by("-pk").values_list("pk", flat=True)[:MEANT]),
     )
+
+
+def _posts_by(member: Member, meant: Meant, query: Query) -> QuerySet[Post]:
+    """Return what they replied in the days that the query asks for: of many people the newest of each, `WANTED` in all."""
+    posts = dated(Post.objects.visible_to(member), query)
+    if len(meant.people) <= FEW:
+        return posts.filter(meant.wrote())
+    with connections[replica.reading()].cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT newest.id FROM unnest(%s::uuid[]) AS author(id) CROSS JOIN LATERAL (
+                SELECT p.id FROM forum_post p
+                WHERE p.author_id = author.id AND p.anonymity = ANY(%s) AND p.deleted_at IS NULL
+                    AND p.created_at >= %s AND p.created_at < %s
+                ORDER BY p.created_at DESC LIMIT %s
+            ) AS newest
+            """,
+            [
+                list(meant.people),
+                list(meant.seen),
+                query.after or "-infinity",
+                query.before or "infinity",
+                WANTED // len(meant.people),
+            ],
+        )
+        newest = [row[0] for row in cursor.fetchall()]
+    return posts.filter(Q(pk__in=newest) | Q(pseudonym__in=meant.pseudonyms))
 
 
 def dated(rows: Rows, query: Query, column: str = "created_at") -> Rows:

@@ -143,7 +143,7 @@ def _tags_page(
 ) -> HttpResponse:
     context = {
         "member": member,
-        "rows": Tag.objects.visible_to(member).annotate(thread_count=Count("threads", filter=LIVE)).order_by("name"),
+        "rows": access.counted_tags(member),
         "form": form or TagForm(),
         "renamed": renamed,
         "typed": request.POST.get("name", "") if renamed else "",
