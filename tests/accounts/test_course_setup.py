@@ -308,6 +308,20 @@ def test_an_assignment_deleted_meanwhile_is_said(tim: Member) -> None:
 # Tags
 
 
+def test_a_tag_counts_the_threads_that_are_still_there(world: World, sam: Member) -> None:
+    exam, lab = factories.make_tag(world.course, "exam"), factories.make_tag(world.course, "lab")
+    kept, deleted, merged = (factories.make_thread(sam, tags=[exam]) for _ in range(3))
+    factories.make_thread(
+        world.member("eve", world.foreign_course), tags=[factories.make_tag(world.foreign_course, "exam")]
+    )
+    actions.delete_thread(by=sam, thread=deleted)
+    Thread.objects.filter(pk=merged.pk).update(merged_into=kept)
+    assert [(tag.pk, tag.thread_count) for tag in access.counted_tags(world.member("tim"))] == [
+        (exam.pk, 1),
+        (lab.pk, 0),
+    ]
+
+
 def test_tags_are_added_renamed_merged_and_deleted(ta: Client, world: World, sam: Member) -> None:
     ta.post(f"{COURSE}tags/", {"name": " Loops "})
     ta.post(f"{COURSE}tags/", {"name": "Lists"})

@@ -129,6 +129,35 @@ def test_every_list_and_row_opens(world: World, who: str) -> None:
         assert client.get(f"{list_url(model)}?q=7").status_code == 200
 
 
+def test_rows_are_found_by_what_they_belong_to(world: World) -> None:
+    thread = world.thread(world.sam, "A zebra crosses", tags=[])
+    post = world.reply(world.sam, thread)
+    tag = Tag.objects.create(institution=world.here, course=world.a, name="Savanna", slug="savanna")
+    actions.edit_thread(by=world.sam, thread=thread, title=thread.title, body="It does.", tags=[tag])
+    actions.set_vote(by=world.ada, target=thread, on=True)
+    actions.set_vote(by=world.ada, target=post, on=True)
+    actions.set_endorsement(by=world.ada, post=post, on=True)
+    world.fill(world.ada)
+    world.fill(world.omar)
+
+    def found(who: Member | User, model: Any, typed: str) -> list[Any]:
+        client = factories.browser(who.user, None) if isinstance(who, Member) else factories.browser(who, world.here)
+        return list(client.get(list_url(model), {"q": typed}).context["cl"].queryset)
+
+    for who in (world.ada, world.root):
+        for typed in ("zebra", "crosses ZEBRAS"):
+            assert {row.thread_id or row.post_id for row in found(who, Vote, typed)} == {thread.pk, post.pk}
+        assert {thread.pk, post.pk} <= {row.thread_id or row.post_id for row in found(who, Vote, f"#{thread.number}")}
+        for typed in ("savanna", "zebra"):
+            assert [row.tag_id for row in found(who, ThreadTag, typed)] == [tag.pk]
+        assert len(found(who, Endorsement, "Ada Person")) == 2
+        assert found(who, Endorsement, "nobody at all") == []
+    for other in (world.omar, world.ivan):
+        assert [found(other, model, "zebra") for model in (Vote, ThreadTag, Endorsement, ThreadRead)] == [[]] * 4
+        assert found(other, Endorsement, "Ada Person") == []
+    assert "Also by thread, as on its own page" in shown(browser(world.ada), list_url(Vote))
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_staff_see_nothing_of_other_courses(world: World, model: Any) -> None:
     client = browser(world.ada)

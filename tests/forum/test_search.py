@@ -1,7 +1,7 @@
 """Search: what is found, in which order, by whom, and what it costs."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import OperationalError, connection
@@ -15,7 +15,7 @@ from accounts.models import User
 from ai_answers.models import Citation, Material
 from forum import actions, search
 from forum.models import Follow, Post, SearchEntry, Thread
-from forum.search import Hit, find, parse_query, ranking, suggest
+from forum.search import Hit, find, finding, parse_query, ranking, suggest
 from tests import factories
 from tests.factories import World
 
@@ -43,6 +43,12 @@ def suggested(member: Member, typed: str) -> list[str]:
 @pytest.fixture
 def client(world: World, signed_in: SignIn) -> Client:
     return signed_in(world.user("noor"))
+
+
+@pytest.fixture(params=[finding.FEW, 0], ids=["few people", "many people"])
+def meant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name of a few people, whose texts are all looked through, or of many, of each of whom only the newest are."""
+    monkeypatch.setattr(finding, "FEW", request.param)
 
 
 # What is found, and how it is ranked
@@ -332,6 +338,7 @@ def test_what_waits_or_is_hidden_is_found_by_its_author_and_staff(
     assert found(noor, "by:sam") == []
 
 
+@pytest.mark.usefixtures("meant")
 def test_what_is_deleted_or_merged_is_found_by_nobody(sam: Member, noor: Member, tim: Member) -> None:
     deleted = factories.make_thread(sam, "A zebra question")
     merged = factories.make_thread(sam, "Another zebra question")
@@ -358,6 +365,24 @@ def test_a_moved_reply_is_found_where_it_stands_now(world: World, sam: Member, n
     assert SearchEntry.objects.filter(post=post).count() == 1
 
 
+@pytest.mark.usefixtures("meant")
+def test_replies_of_whoever_has_that_name(sam: Member, noor: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = factories.make_thread(noor, "A question")
+    days = [datetime(2026, 1, day, tzinfo=UTC) for day in range(1, 6)]
+    for day in days:
+        for member in (sam, noor):
+            post = factories.make_post(member, thread, f"A zebra on day {day.day}")
+            Post.objects.filter(pk=post.pk).update(created_at=day)
+    assert [hit.when for hit in found(noor, "by:surname in:posts")] == [day for day in reversed(days) for _ in range(2)]
+    assert [hit.when for hit in found(noor, "by:surname-sam in:posts")] == days[::-1]
+    assert len(found(noor, "by:surname in:posts zebra")) == 10
+    # Of many, only so many of each: those of the days that are asked for.
+    monkeypatch.setattr(finding, "WANTED", 2 * noor.course.enrollments.count())
+    old = found(noor, "by:surname before:2026-01-04 in:posts")
+    assert [hit.when for hit in old][:4] == [days[2], days[2], days[1], days[1]]
+    assert found(noor, "by:surname after:2026-02-01 in:posts") == []
+
+
 @pytest.mark.parametrize("persona", ["eve", "pat", "dana"])
 def test_outsiders_find_nothing(world: World, sam: Member, signed_in: SignIn, persona: str) -> None:
     factories.make_thread(sam, "A zebra question")
@@ -367,6 +392,7 @@ def test_outsiders_find_nothing(world: World, sam: Member, signed_in: SignIn, pe
         assert "A <mark>zebra" not in response.content.decode()
 
 
+@pytest.mark.usefixtures("meant")
 def test_nobody_who_hides_is_found_by_name(sam: Member, noor: Member, tim: Member) -> None:
     one = factories.make_thread(sam, "Hidden from classmates", anonymity="classmates")
     two = factories.make_thread(sam, "Hidden from everyone", anonymity="all")
