@@ -5,10 +5,11 @@ out: the tree is copied through two short lists of what may stay. Why pygal: doc
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, wraps
 from itertools import count
-from typing import Any
+from typing import Any, ParamSpec
 from xml.etree import ElementTree as ET  # nosec B405
 
 import pygal
@@ -28,6 +29,9 @@ _ATTRIBUTES = {"x", "y", "width", "height", "rx", "ry", "cx", "cy", "r", "d", "t
 _LEFT_OUT = {"plot text-overlay", "plot tooltip-overlay"}
 _IDLE = {"reactive", "tooltip-trigger"}
 _STEPS = 5
+# Pictures of 10 to 30 KB that each process keeps.
+_PICTURES = 100
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,25 @@ class Series:
     values: Sequence[int]
 
 
+def _drawn_once(draw: Callable[P, SafeString]) -> Callable[P, SafeString]:
+    """Have a chart drawn once for all that it shows: laying one out takes a hundred times as long as the page around it."""
+    kept: Callable[..., SafeString] = lru_cache(maxsize=_PICTURES)(draw)
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> SafeString:
+        return kept(*map(_fixed, args), **{name: _fixed(value) for name, value in kwargs.items()})
+
+    return drawn
+
+
+def _fixed(value: Any) -> Any:
+    """Return an argument of a chart as something that stays as it is, and that two of can be compared."""
+    if isinstance(value, Series):
+        return Series(value.name, tuple(value.values))
+    return tuple(map(_fixed, value)) if isinstance(value, list | tuple) else value
+
+
+@_drawn_once
 def bars(key: str, *, title: str, description: str, labels: Sequence[str], series: Sequence[Series]) -> SafeString:
     """Return a bar chart. `key` is unique on the page; `title` and `description` are read out in place of the picture."""
     top = max((value for row in series for value in row.values), default=0)
@@ -55,12 +78,14 @@ def bars(key: str, *, title: str, description: str, labels: Sequence[str], serie
     return _drawn(chart, key, title, description, labels, series)
 
 
+@_drawn_once
 def dots(key: str, *, title: str, description: str, labels: Sequence[str], series: Sequence[Series]) -> SafeString:
     """Return a table of dots, a row for each series; the larger the number, the larger the dot."""
     chart = pygal.Dot(**_options(height=240), x_labels_major_every=6, show_minor_x_labels=False)
     return _drawn(chart, key, title, description, labels, series)
 
 
+@_drawn_once
 def curve(key: str, *, title: str, description: str, points: Sequence[tuple[float, float]]) -> SafeString:
     """Return points from 0 to 100 both ways, joined by a line, beside the diagonal they would stand on."""
     ticks = list(range(0, 101, 20))

@@ -78,3 +78,19 @@ def test_a_spreadsheet_runs_no_formula_of_ours(start: str) -> None:
     assert rows == [["A", "B"], [f'\'{start}HYPERLINK("http://evil")', "-5"], ["é, “x”", ""]]
     assert response["Content-Disposition"] == 'attachment; filename="x.csv"'
     assert response["Content-Type"].startswith("text/csv; charset=utf-8")
+
+
+def test_what_is_drawn_is_what_the_numbers_are_now() -> None:
+    values, labels = [1, 2, 3], ["a", "b", "c"]
+
+    def now(title: str = "Questions") -> str:
+        return bars("key", title=title, description="", labels=labels, series=[Series("Questions", values)])
+
+    first = now()
+    assert now() is first
+    values[1] = 9
+    second = now()
+    labels[0] = "z"
+    assert len({first, second, now(), now("Answers")}) == 4
+    values[1], labels[0] = 2, "a"
+    assert now() == first
