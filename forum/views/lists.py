@@ -60,6 +60,9 @@ class Address(NamedTuple):
         return f"{found}{'' if found == '?' else '&'}{urlencode({'cursor': cursor})}" if cursor else found
 
 
+_DEFAULTS: dict[str, str] = Address._field_defaults
+
+
 @lru_cache(maxsize=2_000)
 def _query(address: Address) -> str:
     asked = {name: value for name, value in address._asdict().items() if value and value != _DEFAULTS[name]}
@@ -109,12 +112,7 @@ class Sidebar(NamedTuple):
 class Listing:
     """Which threads are asked for, as the address says it."""
 
-    show: str = "all"
-    sort: str = "active"
-    tag: str = ""
-    kind: str = ""
-    assignment: str = ""
-    q: str = ""
+    at: Address = field(default_factory=Address)
     cursor: str = ""
     problems: list[str] = field(default_factory=list)
     search: Query = field(default_factory=lambda: parse_query(""))
@@ -122,51 +120,41 @@ class Listing:
     @classmethod
     def from_query(cls, request: SignedInRequest, tags: list[Tag], assignments: list[Assignment]) -> "Listing":
         """Read the address; what it asks for and doesn't exist is dropped and said in `problems`."""
-        asked = cls()
-        for name, default in _DEFAULTS.items():
-            setattr(asked, name, request.GET.get(name) or default)
-        if asked.show not in FILTERS:
-            asked.problems.append("There is no such filter. Showing all threads.")
-            asked.show = "all"
-        if asked.sort not in SORTS:
-            asked.problems.append("There is no such order. Showing active threads first.")
-            asked.sort = "active"
-        if asked.kind and asked.kind not in Kind.values:
-            asked.problems.append("There is no such kind of thread. Showing every kind.")
-            asked.kind = ""
-        if asked.tag and asked.tag not in {tag.slug for tag in tags}:
-            asked.problems.append("This course has no such tag. Showing every tag.")
-            asked.tag = ""
-        if asked.assignment and asked.assignment not in {assignment.slug for assignment in assignments}:
-            asked.problems.append("This course has no such assignment. Showing every assignment.")
-            asked.assignment = ""
-        asked.search = parse_query(asked.q)
-        asked.q = asked.search.typed
-        asked.problems += query_problems(asked.search, tags)
-        if asked.search.places:
-            asked.problems.append("This list holds threads only: “in:” works on the search page.")
-        return asked
-
-    def query(self, **changes: str) -> str:
-        """Return the query string of this listing with some of it changed; a change starts at the first page."""
-        return self.address().query(**changes)
-
-    def address(self) -> "Address":
-        return Address(self.show, self.sort, self.tag, self.kind, self.assignment, self.q)
+        at = Address(*(request.GET.get(name) or default for name, default in _DEFAULTS.items()))
+        search, problems = parse_query(at.q), []
+        if at.show not in FILTERS:
+            problems.append("There is no such filter. Showing all threads.")
+            at = at._replace(show=_DEFAULTS["show"])
+        if at.sort not in SORTS:
+            problems.append("There is no such order. Showing active threads first.")
+            at = at._replace(sort=_DEFAULTS["sort"])
+        if at.kind and at.kind not in Kind.values:
+            problems.append("There is no such kind of thread. Showing every kind.")
+            at = at._replace(kind="")
+        if at.tag and at.tag not in {tag.slug for tag in tags}:
+            problems.append("This course has no such tag. Showing every tag.")
+            at = at._replace(tag="")
+        if at.assignment and at.assignment not in {assignment.slug for assignment in assignments}:
+            problems.append("This course has no such assignment. Showing every assignment.")
+            at = at._replace(assignment="")
+        problems += query_problems(search, tags)
+        if search.places:
+            problems.append("This list holds threads only: “in:” works on the search page.")
+        return cls(at._replace(q=search.typed), request.GET.get("cursor", ""), problems, search)
 
     def hidden(self) -> list[tuple[str, str]]:
         """Return what the form that filters by words has to carry along."""
-        values = {name: str(getattr(self, name)) for name in _DEFAULTS if name not in ("q", "cursor")}
-        return [(name, value) for name, value in values.items() if value != _DEFAULTS[name]]
+        asked = self.at._replace(q="")._asdict()
+        return [(name, value) for name, value in asked.items() if value != _DEFAULTS[name]]
 
     @property
     def is_filtered(self) -> bool:
-        return bool(self.show != "all" or self.tag or self.kind or self.assignment or self.q)
+        return self.at._replace(sort=_DEFAULTS["sort"]) != Address()
 
     def threads(self, member: Member) -> ThreadQuerySet:
         """Return the threads of this listing that the member may read."""
         threads = Thread.objects.visible_to(member)
-        match self.show:
+        match self.at.show:
             case "unanswered":
                 threads = threads.filter(status=Status.OPEN, kind=Kind.QUESTION)
             case "unread":
@@ -183,13 +171,13 @@ class Listing:
                 threads = threads.filter(visibility=Visibility.STAFF)
                 if not member.is_staff:
                     threads = threads.filter(author=member.user)  # as `visible_to` says, but found by an index
-        if self.tag:
-            threads = threads.filter(tags__slug=self.tag)
-        if self.kind:
-            threads = threads.filter(kind=self.kind)
-        if self.assignment:
-            threads = threads.filter(assignment__slug=self.assignment)
-        return threads_with(self.search, member=member, threads=threads) if self.q else threads
+        if self.at.tag:
+            threads = threads.filter(tags__slug=self.at.tag)
+        if self.at.kind:
+            threads = threads.filter(kind=self.at.kind)
+        if self.at.assignment:
+            threads = threads.filter(assignment__slug=self.at.assignment)
+        return threads_with(self.search, member=member, threads=threads) if self.at.q else threads
 
     def page(self, member: Member) -> Page[Thread]:
         """Return the page the cursor points at; a bad cursor is said in `problems` and gives the first one."""
@@ -211,10 +199,10 @@ class Listing:
 
     @property
     def order(self) -> str:
-        return SORTS[self.sort][1]
+        return SORTS[self.at.sort][1]
 
     def _scope(self, member: Member) -> str:
-        return f"{member.course.pk}:{self.query()}"
+        return f"{member.course.pk}:{self.at.query()}"
 
     def _place(self, member: Member) -> tuple[Any, UUID] | None:
         if not self.cursor:
@@ -249,17 +237,13 @@ _ASSIGNMENTS = Prepared[Assignment](lambda **of: Assignment.objects.visible_to(s
 _VIEWS = Prepared[SavedView](lambda **of: SavedView.objects.visible_to(stand_in(staff=False, **of)))
 
 
-_DEFAULTS = {"show": "all", "sort": "active", "tag": "", "kind": "", "assignment": "", "q": "", "cursor": ""}
-_FILTERING = ("show", "tag", "kind", "assignment", "q")
-
-
 @login_required
 @require_safe
 def thread_list(request: SignedInRequest, slug: str) -> HttpResponse:
     """List the threads of a course, pinned ones first."""
     member = get_member(request.user, slug)
     # Who opens the list as it is has everything with one look into the database.
-    plain = all(request.GET.get(name, "") in ("", _DEFAULTS[name]) for name in _FILTERING)
+    plain = all(request.GET.get(name, "") in ("", default) for name, default in _DEFAULTS.items() if name != "sort")
     of = values_of(member)
     its = {name: of[name] for name in ("course", "institution")}
     mine: list[Asked[Any]] = [_TAGS(**its), _ASSIGNMENTS(**its), _VIEWS(**of), access.waiting(request.user)]
@@ -286,22 +270,22 @@ def thread_list(request: SignedInRequest, slug: str) -> HttpResponse:
         "pinned": pinned,
         "threads": found.items,
         "rows": rows([*pinned, *found.items], member, base),
-        "next": listing.query(cursor=found.next_cursor) if found.next_cursor else "",
+        "next": listing.at.query(cursor=found.next_cursor) if found.next_cursor else "",
         "sidebar": fragment(
             "forum/_sidebar.html",
             holes={"csrf": token},
             sidebar=Sidebar(
                 slug,
-                listing.address(),
+                listing.at,
                 tuple([(tag.slug, tag.name) for tag in tags]),
                 tuple([(assignment.slug, assignment.title) for assignment in assignments]),
                 tuple([(view.pk, view.name, view.query) for view in views]),
             ),
             csrf_token=hole("csrf"),
         ),
-        "sorts": [(listing.query(sort=key), label, listing.sort == key) for key, (label, _) in SORTS.items()],
+        "sorts": [(listing.at.query(sort=key), label, listing.at.sort == key) for key, (label, _) in SORTS.items()],
         "hidden": listing.hidden(),
-        "without_words": listing.query(q=""),
+        "without_words": listing.at.query(q=""),
         "section": "threads",
     }
     return render(request, "forum/thread_list.html", context, status=400 if listing.problems else 200)

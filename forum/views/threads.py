@@ -195,23 +195,7 @@ def thread_page(
     panels = PanelsOf(member, thread)
     posts, files_around, kept_drafts, waiting, *of_panels = together(*asked, *panels.asked)
     _render_again(posts)
-    answers, comments = [], 0
-    children: dict[uuid.UUID, list[Post]] = {}
-    for post in posts:
-        post.thread = thread
-        if post.parent_id is not None:
-            children.setdefault(post.parent_id, []).append(post)
-            comments += post.deleted_at is None and post.is_shown
-    posts += stubs(thread, posts, children)
-    for post in posts:
-        if post.parent_id is None:
-            under = [c for c in children.get(post.pk, []) if c.deleted_at is None or access.may_restore(member, c)]
-            if post.deleted_at is None or under or access.may_restore(member, post):
-                answers.append((post, under))
-    # In the order of time: a stub stands where its first comment does.
-    answers.sort(key=lambda pair: (pair[0].created_at, pair[0].pk))
-    # The accepted answer comes first, then as written: people refer to “the reply above”.
-    answers.sort(key=lambda pair: pair[0].pk != thread.accepted_post_id)
+    answers = _answers(member, thread, posts)
     anonymity = thread.anonymity if thread.is_by(member) else Anonymity.NAMED
     drafts = {draft.post_id: draft for draft in kept_drafts} if member.may_write else {}
     kept = drafts.get(None)
@@ -250,7 +234,9 @@ def thread_page(
         "kept_why": refused.errors.get("body", [""])[0] if refused else "",
         "closed": closed,
         "answer_count": sum(post.deleted_at is None and post.is_shown for post, _ in answers),
-        "comment_count": comments,
+        "comment_count": sum(
+            post.parent_id is not None and post.deleted_at is None and post.is_shown for post in posts
+        ),
         "panels": panels.html(request, of_panels),
         "notes": list(StaffNote.objects.visible_to(member).filter(thread=thread)) if member.is_staff else [],
         "merges": access.merged_into(member, thread),
@@ -261,33 +247,70 @@ def thread_page(
         "waiting": len(waiting),
         "csrf_token": token,
     }
-    if not (refused or typed or inserted or kept or files or templates):
+    if refused or typed or inserted or kept or files or templates:
+        blank, left = _begun_reply(member, thread, anonymity, form_key, typed=typed, kept=kept, inserted=inserted)
+        if files is None:
+            files = no_files(member, kept_uploads(member.user, kept.fields.get("uploads")) if kept else None)
+        context["reply_box"] = shown.filled_reply_box(
+            {
+                "reply_form": refused if refused and refused_parent is None else blank,
+                "files": no_files(member) if refused_parent else files,
+                "draft": kept,
+                "response_templates": templates,
+                "inserted": inserted,
+                "left_over": left,
+            }
+        )
+    else:
         context["reply_box"] = shown.reply_box()
-        return render(request, "forum/thread.html", context, status=status)
+    return render(request, "forum/thread.html", context, status=status)
+
+
+def _answers(member: Member, thread: Thread, posts: list[Post]) -> list[tuple[Post, list[Post]]]:
+    """Return the replies that have a card, in order, each with the comments under it; adds to `posts` those that only hold some."""
+    children: dict[uuid.UUID, list[Post]] = {}
+    for post in posts:
+        post.thread = thread
+        if post.parent_id is not None:
+            children.setdefault(post.parent_id, []).append(post)
+    posts += stubs(thread, posts, children)
+    answers = []
+    for post in posts:
+        if post.parent_id is None:
+            under = [c for c in children.get(post.pk, []) if c.deleted_at is None or access.may_restore(member, c)]
+            if post.deleted_at is None or under or access.may_restore(member, post):
+                answers.append((post, under))
+    # In the order of time, a stub where its first comment stands; but the accepted answer first: people refer to “the reply above”.
+    answers.sort(key=lambda pair: (pair[0].pk != thread.accepted_post_id, pair[0].created_at, pair[0].pk))
+    return answers
+
+
+def _begun_reply(
+    member: Member,
+    thread: Thread,
+    anonymity: str,
+    form_key: str,
+    *,
+    typed: ReplyForm | None,
+    kept: Draft | None,
+    inserted: ResponseTemplate | None,
+) -> tuple[ReplyForm, list[str]]:
+    """Return the form with what was typed, or else kept, and a template at its end; and what of that is left to fill in."""
     text = str(typed["body"].value() or "") if typed else str(kept.fields.get("body", "")) if kept else ""
-    if files is None:
-        files = no_files(member, kept_uploads(member.user, kept.fields.get("uploads")) if kept else None)
     used = str(typed["templates"].value() or "") if typed else ""
-    values = values_for(member, thread) if inserted else {}
+    left: list[str] = []
     if inserted:
+        values = values_for(member, thread)
         text = "\n\n".join(part for part in (text.rstrip(), fill(inserted.body, values)) if part)
         used = f"{used} {inserted.pk}".strip()
-    blank = ReplyForm(
+        left = list(left_over(inserted.body, values))
+    form = ReplyForm(
         member=member,
         anonymity=anonymity,
         initial={"form_key": (typed and typed["form_key"].value()) or form_key, "body": text, "templates": used},
         auto_id="reply_%s",
     )
-    box = {
-        "reply_form": refused if refused and refused_parent is None else blank,
-        "files": no_files(member) if refused_parent else files,
-        "draft": kept,
-        "response_templates": templates,
-        "inserted": inserted,
-        "left_over": list(left_over(inserted.body, values)) if inserted else [],
-    }
-    context["reply_box"] = shown.filled_reply_box(box)
-    return render(request, "forum/thread.html", context, status=status)
+    return form, left
 
 
 def _posts(staff: bool, *, thread: uuid.UUID, **of: uuid.UUID) -> PostQuerySet:

@@ -197,24 +197,23 @@ class World:
 
     def cursor(self, who: str, **asked: str) -> str:
         """Return the cursor after `DEEP` pages of a listing or, where it has fewer, after half of them."""
-        from forum.models import Thread
         from forum.search import parse_query
-        from forum.views.lists import SORTS, Listing
+        from forum.views.lists import Address, Listing
         from quokkaq.lib import keyset
         from quokkaq.lib.database.owner import as_owner
 
-        listing = Listing(**asked)  # type: ignore[arg-type]  # what an address can say is text
-        listing.search = parse_query(listing.q)
-        order = SORTS[listing.sort][1]
+        listing = Listing(Address(**asked))
+        listing.search = parse_query(listing.at.q)
         with as_owner():
-            rows = listing.threads(self.member(who)).order_by(f"-{order}", "-id").values_list(order, "pk")
+            rows = (
+                listing.threads(self.member(who)).order_by(f"-{listing.order}", "-id").values_list(listing.order, "pk")
+            )
             place = DEEP * PAGE
             count = rows[: place + 1].count()
             if not count:
                 return ""
             key, pk = rows[place if count > place else count // 2]
-        assert Thread._meta.get_field(order)
-        return keyset._encode(key, pk, f"{self.course.pk}:{listing.query()}")
+        return keyset._encode(key, pk, f"{self.course.pk}:{listing.at.query()}")
 
 
 def visits(world: World) -> list[Visit]:

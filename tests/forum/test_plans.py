@@ -17,11 +17,11 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import Course, Role, User
 from forum.models import Post, Thread
 from forum.search import ranking, similar_threads
-from forum.views.lists import SORTS, Listing
+from forum.views.lists import SORTS, Address
 from quokkaq.lib import keyset, tenancy
 from tests import factories
 from tests.factories import World
-from tests.statistics import analyze
+from tests.table_statistics import analyze
 
 pytestmark = pytest.mark.django_db
 
@@ -208,7 +208,7 @@ def test_a_deep_page_of_the_list_enters_the_index_where_it_begins(full: Full, so
     order = SORTS[sort][1]
     threads = Thread.objects.filter(course=full.world.course).order_by(f"-{order}", "-pk")
     key, pk = threads.values_list(order, "pk")[THREADS // 2]
-    cursor = keyset._encode(key, pk, f"{full.world.course.pk}:{Listing(sort=sort).query()}")
+    cursor = keyset._encode(key, pk, f"{full.world.course.pk}:{Address(sort=sort).query()}")
     plans = full.plans("noor", f"/c/full-1/?sort={sort}", {"cursor": cursor, "sort": sort})
     assert not [(plan.faults, plan.sql[:300]) for plan in plans if plan.faults]
     # Both parts of the cursor bound the walk: with many ties the key alone would let it begin far before.

@@ -23,7 +23,7 @@ from forum.queue import load, queue
 from quokkaq.lib import tenancy
 from tests import factories
 from tests.factories import World
-from tests.statistics import analyze
+from tests.table_statistics import analyze
 
 SignIn = Callable[[User], Client]
 # Of each course.
