@@ -11,8 +11,8 @@ from django.db.models.functions import Left
 from accounts.access import Member
 from ai_answers.citations import still_hold
 from ai_answers.models import Answer, MaterialFormat, Passage
-from forum.search import Hit, Request, dated, plain_text, rank_rows
-from quokkaq.lib.markdown import render
+from forum.search import Hit, Request, dated, rank_rows
+from quokkaq.lib.markdown import plain_text, render
 
 # A snippet is cut from so much of a passage.
 SHOWN_CHARACTERS = 4000

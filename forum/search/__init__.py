@@ -11,7 +11,6 @@ from forum.search.finding import (
     Results,
     dated,
     find,
-    plain_text,
     rank_rows,
     register_source,
     threads_with,
@@ -22,6 +21,6 @@ from forum.search.suggesting import Suggestion, suggest
 
 __all__ = [
     "MAX_QUERY", "PAGE_SIZE", "PLACES", "STATES", "Hit", "Likeness", "Query", "Request", "Results", "Similar",
-    "Suggestion", "dated", "find", "parse_query", "plain_text", "rank_rows", "register_source", "similar_threads",
+    "Suggestion", "dated", "find", "parse_query", "rank_rows", "register_source", "similar_threads",
     "suggest", "threads_with",
 ]  # fmt: skip

@@ -4,14 +4,13 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from html import unescape
 from typing import Any, TypeVar
 
 from django.core import signing
 from django.db import connections
 from django.db.models import Exists, FloatField, Model, OuterRef, Q, QuerySet
 from django.db.models.expressions import RawSQL
-from django.utils.html import escape, strip_tags
+from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import Truncator
 
@@ -24,6 +23,7 @@ from forum.search.query import Query, part_words
 from quokkaq.lib import replica
 from quokkaq.lib.fulltext import LANGUAGE, analyse, parse
 from quokkaq.lib.keyset import BadCursor
+from quokkaq.lib.markdown import plain_text
 
 M = TypeVar("M", bound=Model)
 Rows = TypeVar("Rows", bound=QuerySet[Any])
@@ -462,11 +462,6 @@ def _fill(hit: Hit, writing: Writing, thread: Thread, member: Member) -> None:
     hit.thread = thread
     hit.writing = writing
     hit.is_endorsed = writing.endorsement_count > 0
-
-
-def plain_text(html: str) -> str:
-    """Return the words of rendered Markdown, without its marks."""
-    return " ".join(unescape(strip_tags(html)).split())
 
 
 def _mark(hits: Sequence[Hit], words: str) -> None:

@@ -17,8 +17,8 @@ from pgvector.django import MaxInnerProduct
 
 from accounts.access import Member
 from forum.models import Thread, ThreadVector
-from forum.search.finding import plain_text
 from quokkaq.lib.embedding import Embedder, local_embedder
+from quokkaq.lib.markdown import plain_text
 
 if TYPE_CHECKING:
     from quokkaq.lib.embedding.minilm import Vectors

@@ -79,22 +79,24 @@ def scores(
 
     A word's count is the sum of `FIELD_WEIGHT` over its occurrences (BM25F's idea of weighing fields before saturation).
     """
-    found: dict[uuid.UUID, float] = dict.fromkeys(rows, 0.0)
-    if not (rows and weights):
-        return found
+    keys = list(rows)
+    found = [0.0] * len(keys)
+    if not (keys and weights):
+        return dict(zip(keys, found, strict=True))
     with connections[replica.reading()].cursor() as cursor:
         cursor.execute(  # rule: raw-sql (names of our models)
             f"""
-            SELECT r.id, length(r.{column}), l.lexeme, l.weights
-            FROM {model._meta.db_table} r, LATERAL unnest(r.{column}) AS l
-            WHERE r.id = ANY(%s) AND l.lexeme = ANY(%s)
+            SELECT key.number, length(r.{column}), l.lexeme, array_to_string(l.weights, '')
+            FROM unnest(%s::uuid[]) WITH ORDINALITY AS key(id, number)
+                JOIN {model._meta.db_table} r ON r.id = key.id, LATERAL unnest(r.{column}) AS l
+            WHERE l.lexeme = ANY(%s)
             """,  # noqa: S608 (names of ours)
-            [list(rows), list(weights)],
+            [keys, list(weights)],
         )
-        for row, length, lexeme, places in cursor.fetchall():
-            count = sum(FIELD_WEIGHT[place] for place in places)
-            found[row] += weights[lexeme] * saturation(count, length, mean_length)
-    return found
+        for number, length, lexeme, places in cursor.fetchall():
+            count = sum([FIELD_WEIGHT[place] for place in places])
+            found[number - 1] += weights[lexeme] * saturation(count, length, mean_length)
+    return dict(zip(keys, found, strict=True))
 
 
 def best_entries(course: Course, words: str, *, posts: bool, deep: int = DEEP) -> RawSQL:

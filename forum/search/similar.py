@@ -28,11 +28,11 @@ from django.utils.text import Truncator
 from accounts.access import Member
 from forum.models import SearchEntry, Thread
 from forum.search import meaning, ranking
-from forum.search.finding import plain_text
 from forum.search.hurry import hurried
 from forum.search.query import part_words
 from quokkaq.lib import replica
 from quokkaq.lib.fulltext import analyse, dice, letter_runs, saturation
+from quokkaq.lib.markdown import plain_text
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,6 @@
 """What waits for staff, and who of them sees to it."""
 
 from collections.abc import Sequence
-from html import unescape
 from urllib.parse import urlencode
 
 from django.contrib import messages
@@ -9,7 +8,6 @@ from django.http import HttpResponse, HttpResponseRedirect
 from django.middleware.csrf import get_token
 from django.shortcuts import redirect, render
 from django.utils.functional import SimpleLazyObject
-from django.utils.html import strip_tags
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from django.views.decorators.http import require_POST, require_safe
@@ -23,6 +21,7 @@ from forum.models import Thread
 from forum.queue import Entry, Need, Row, load, queue, urgency
 from quokkaq.lib.fragments import filled, hole, joined, kept_fragment
 from quokkaq.lib.http import safe_target
+from quokkaq.lib.markdown import plain_text
 from quokkaq.lib.times import ago
 
 PAGE_SIZE = 25
@@ -107,7 +106,7 @@ def _shown(request: SignedInRequest) -> int:
 
 def snippet(thread: Thread) -> str:
     """Return the beginning of the text, in plain words."""
-    return Truncator(" ".join(unescape(strip_tags(thread.html()[:4000])).split())).chars(200)
+    return Truncator(plain_text(thread.html())).chars(200)
 
 
 def _formula() -> list[str]:

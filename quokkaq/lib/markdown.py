@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from html import unescape
 from typing import Any
 
 import nh3
@@ -132,6 +133,17 @@ def render(source: str, references: References | None = None) -> str:
     tokens = parser.parse(source, environment)
     _settle_headings(tokens)
     return _sanitise(parser.renderer.render(tokens, parser.options, environment))
+
+
+def plain_text(html: str) -> str:
+    """Return the words of rendered Markdown on one line, without its marks.
+
+    For HTML of `render` only, whose text and attributes are escaped: what looks like a tag there is one.
+    """
+    return " ".join(unescape(_TAG.sub("", html)).split())
+
+
+_TAG = re.compile(r"""<(?:[^<>"']|"[^"]*"|'[^']*')*>""")
 
 
 def _sanitise(html: str) -> str:

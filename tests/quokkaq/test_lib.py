@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from quokkaq.lib.cache import ForgivingRedisCache
-from quokkaq.lib.markdown import render
+from quokkaq.lib.markdown import plain_text, render
 from quokkaq.lib.postgres import EmbeddedPostgres, EmbeddedPostgresError, _reachable_by_others
 from quokkaq.lib.uuid7 import uuid7
 
@@ -150,3 +150,18 @@ def test_trouble_is_said_with_the_program_that_had_it(tmp_path: Path) -> None:
     server = EmbeddedPostgres(tmp_path / "pg")
     with pytest.raises(EmbeddedPostgresError, match="failed at pg_ctl"):
         server._run("pg_ctl", "start", "-D", "/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("a < b and *c* > d &lt; e", "a < b and c > d < e"),
+        ('[x](http://a.example/?q=>) ![y](z.png "t > u")', "x y"),
+        ("`<div title='>'>`\n\n```html\n<a href=\">\">\n```", "<div title='>'> <a href=\">\">"),
+        ("| a | b |\n|---|---|\n| 1<2 | 3>2 |", "a b 1<2 3>2"),
+        ("<script>1<2</script> <!-- c > --> <3", "<script>1<2</script> <!-- c > --> <3"),
+        ("two\n\nlines  here", "two lines here"),
+    ],
+)
+def test_the_words_of_rendered_text(source: str, words: str) -> None:
+    assert plain_text(render(source)) == words
