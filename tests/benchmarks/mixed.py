@@ -34,8 +34,9 @@ from tests.benchmarks.served import (
     SEED,
     Person,
     Server,
-    backends,
+    family_seconds,
     machine_seconds,
+    postmaster,
     processor_seconds,
     serving,
     signed_in,
@@ -142,20 +143,18 @@ class Processor:
 
 
 @contextmanager
-def watched(server: Server, found: Any, sizes: Sizes) -> Iterator[Processor]:
+def watched(server: Server, found: Any) -> Iterator[Processor]:
     """Measure what web, database and this program use of the processor inside the block."""
-    used, web, database = Processor(), server.workers(), backends(found, sizes)
+    used, web, database = Processor(), server.process.pid, postmaster(found)
 
     def read() -> tuple[float, ...]:
         return (
-            processor_seconds(web), processor_seconds(database), processor_seconds([os.getpid()]),
+            family_seconds(web), family_seconds(database), processor_seconds(os.getpid()),
             *machine_seconds(), time.monotonic(),
         )  # fmt: skip
 
     before = read()
     yield used
-    # A connection that came meanwhile counts whole: it was opened for this.
-    database = sorted({*database, *backends(found, sizes)})
     used.web, used.database, used.generator, busy, used.idle, used.seconds = (
         after - was for was, after in zip(before, read(), strict=True)
     )
@@ -215,7 +214,7 @@ def measure_rate(
     server: Server, found: Any, sizes: Sizes, people: Sequence[Person], rate: float, seconds: float
 ) -> dict[str, Any]:
     """Offer a rate; print how it went, and return it."""
-    with watched(server, found, sizes) as used:
+    with watched(server, found) as used:
         taken = asyncio.run(offer(server.port, people, rate, seconds))
     every = [ms for times in taken.times.values() for ms in times]
     failed = sum(taken.problems.values())
@@ -300,7 +299,7 @@ def measure_costs(
         # Three rounds: the median hides what else the machine did meanwhile.
         rounds = []
         for _ in range(3):
-            with watched(server, found, sizes) as used:
+            with watched(server, found) as used:
                 taken = asyncio.run(closed(server.port, people, kind, seconds / 3))
             assert not taken.problems, taken.problems
             others.append(used.others / used.seconds)

@@ -27,6 +27,7 @@ from typing import Any
 
 from tests.benchmarks import forum_data
 from tests.benchmarks.forum_data import HOT, HOT_THREAD, INSTRUCTOR, OPERATOR, ROOT, STUDENT, Sizes, email
+from tests.benchmarks.served import family_seconds, postmaster
 
 CONNECTIONS = (1, 8, 32)
 WARM_UP_SECONDS = 4
@@ -164,27 +165,6 @@ def _status(pid: int) -> dict[str, int]:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     pairs = (line.split(":", 1) for line in lines if line.startswith("Vm"))
     return {name: int(value.split()[0]) for name, value in pairs}
-
-
-def _cpu(pids: list[int]) -> float:
-    """Return the seconds of CPU that processes have used."""
-    ticks = 0
-    for pid in pids:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _cpu_of_database(data: Path) -> float:
-    """Return the seconds of CPU of the server and its children, also of those that have ended."""
-    head = int((data / "postmaster.pid").read_text().split()[0])
-    said = subprocess.run(["ps", "-o", "pid=", "--ppid", str(head)], capture_output=True, text=True, check=True)
-    fields = Path(f"/proc/{head}/stat").read_text().rpartition(")")[2].split()
-    gone = (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
-    return _cpu([head, *map(int, said.stdout.split())]) + gone
 
 
 @contextmanager
@@ -400,11 +380,11 @@ class Bench:
         return results
 
     def _once(self, us: Served, page: Page, connections: int, empty: float) -> Measured:
-        workers = us.workers()
-        app, base = _cpu(workers), _cpu_of_database(self.database.data)
+        head, database = us.process.pid, postmaster(self.database)
+        app, base = family_seconds(head), family_seconds(database)
         script = _script(page, self.cookies[page.person])
         rate, p50, p95, p99, errors, requests = wrk(us.port, script, connections, self.asked.seconds)
-        app, base = _cpu(workers) - app, _cpu_of_database(self.database.data) - base
+        app, base = family_seconds(head) - app, family_seconds(database) - base
         each = 1000 / max(1, requests)
         return Measured(rate, p50, p95, p99, errors, app * each, base * each, rate / empty)
 

@@ -170,14 +170,22 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def processor_seconds(pids: list[int]) -> float:
-    """Return what processes that still run have used of the processor, their own code and the kernel's for them."""
-    total = 0
-    for pid in pids:
-        with suppress(OSError):
-            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-            total += int(fields[11]) + int(fields[12])
-    return total / TICKS
+def processor_seconds(pid: int) -> float:
+    """Return what a process has used of the processor, its own code and the kernel's for it; 0 when it has ended."""
+    return sum(_times(pid)[:2])
+
+
+def family_seconds(pid: int) -> float:
+    """Return what a process and its children have used, also those that have ended: gunicorn makes new workers now and then."""
+    return sum(_times(pid)) + sum(processor_seconds(child) for child in children(pid))
+
+
+def _times(pid: int) -> tuple[float, ...]:
+    """Return the seconds of a process in its code and in the kernel, and the same for its children that have ended."""
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return tuple(int(field) / TICKS for field in fields[11:15])
+    return (0.0,) * 4
 
 
 def machine_seconds() -> tuple[float, float]:
@@ -188,13 +196,9 @@ def machine_seconds() -> tuple[float, float]:
     return (user + nice + system + interrupts + soft + stolen) / TICKS, (idle + waiting) / TICKS
 
 
-def backends(found: Any, sizes: Sizes) -> list[int]:
-    """Return the database server's processes that work on this forum, not on others."""
-    import psycopg
-
-    with psycopg.connect(found.url("postgres")) as owner:
-        rows = owner.execute("SELECT pid FROM pg_stat_activity WHERE datname = %s", [sizes.database]).fetchall()
-    return [int(row[0]) for row in rows]
+def postmaster(found: Any) -> int:
+    """Return the process of the database server that the others are children of."""
+    return int((found.data / "postmaster.pid").read_text().split()[0])
 
 
 _KIB = re.compile(r"^(\w+): +(\d+) kB$", re.M)
