@@ -155,7 +155,7 @@ def table(rows: list[Capacity], measured: Mapping[str, Any]) -> str:
         "cores: web": [row.web_cores for row in rows],
         "cores: task workers": [row.worker_cores for row in rows],
         "cores: primary databases (the standby has as many)": [row.database_cores for row in rows],
-        "of it, work that standbys do as read replicas, in cores": [row.replica_cores for row in rows],
+        "beside it, work that standbys do as read replicas, in cores": [row.replica_cores for row in rows],
         "memory of web and workers, GB": [row.web_memory_gb for row in rows],
         "database on disk, GB more a year": [row.disk_gb_a_year for row in rows],
         "files, GB more a year": [row.objects_gb_a_year for row in rows],
@@ -165,7 +165,7 @@ def table(rows: list[Capacity], measured: Mapping[str, Any]) -> str:
         "**$ a month**": [sum(row.money.values()) for row in rows],
         "**$ a student and year**": [row.a_student_a_year for row in rows],
     }
-    forum = measured["forum"]
+    forum, busy = measured["forum"], measured["others"] >= 0.1
     costs = [
         "| request | web, ms of a core | database, ms of a core |",
         "|---|---:|---:|",
@@ -177,8 +177,8 @@ def table(rows: list[Capacity], measured: Mapping[str, Any]) -> str:
         "",
         "![US dollars a student and year, by what they are for](images/capacity.svg)",
         "",
-        f"What requests cost, measured {measured['measured_on']} on {measured['cores']} cores with {forum['threads']:,} threads,"
-        f" while other programs had {measured['others']:.1f} cores (on a quiet machine: none, and the figures lower):",
+        f"What requests cost, measured {measured['measured_on']} on {measured['cores']} cores with {forum['threads']:,} threads"
+        + (f", while other programs had {measured['others']:.1f} cores (without them it is less):" if busy else ":"),
         "",
         *costs,
         "",
