@@ -12,6 +12,7 @@ from django.db import models, transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
+from django.utils.text import capfirst
 
 from accounts.actions import audit
 from accounts.models import Course, CourseStatus, Institution, Tenanted, User
@@ -111,8 +112,14 @@ class CourseScopedAdmin(admin.ModelAdmin[Row]):
         """Say what a row is found by, beside its own fields."""
         if not self.sought_through:
             return ""
-        names = dict.fromkeys(str(self._reached(path)._meta.verbose_name) for path in self.sought_through)
-        return f"Also by {' or '.join(names)}, as on its own page. Of many, {self.SOUGHT} are looked at."
+        reached = [self._reached(path)._meta for path in dict.fromkeys(self.sought_through)]
+        names = dict.fromkeys(str(meta.verbose_name) for meta in reached)
+        places = dict.fromkeys(capfirst(str(meta.verbose_name_plural)) for meta in reached)
+        found = "Also found" if self.search_fields else "Found"
+        return (
+            f"{found} by {' or '.join(names)}: what is typed is looked for as under {' and '.join(places)}."
+            f" Of many, the first {self.SOUGHT} count."
+        )
 
     def get_search_fields(self, request: HttpRequest) -> list[str] | tuple[str, ...]:
         """Return the row's own fields, or something that has the page show its search."""

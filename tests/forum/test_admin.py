@@ -155,7 +155,11 @@ def test_rows_are_found_by_what_they_belong_to(world: World) -> None:
     for other in (world.omar, world.ivan):
         assert [found(other, model, "zebra") for model in (Vote, ThreadTag, Endorsement, ThreadRead)] == [[]] * 4
         assert found(other, Endorsement, "Ada Person") == []
-    assert "Also by thread, as on its own page" in shown(browser(world.ada), list_url(Vote))
+    assert "Found by thread: what is typed is looked for as under Threads." in shown(browser(world.ada), list_url(Vote))
+    assert "Found by thread or tag: what is typed is looked for as under Threads and Tags." in shown(
+        browser(world.ada), list_url(ThreadTag)
+    )
+    assert "Also found by thread" in shown(browser(world.ada), list_url(Pseudonym))
 
 
 @pytest.mark.parametrize("model", MODELS)
