@@ -60,7 +60,7 @@ from forum.models import (
     Writing,
 )
 from forum.queue import Need
-from forum.search import Query, Suggestion, suggesting
+from forum.search import Query, Suggestion, finding, suggesting
 from forum.sentences import Sentence
 from forum.views import lists
 from forum.views import queue as queue_views
@@ -622,10 +622,11 @@ def plant_points(patch: pytest.MonkeyPatch) -> None:
 
 
 def plant_search_by(patch: pytest.MonkeyPatch) -> None:
-    def leaky(member: Member, query: Query) -> Q:
-        return Q(author__display_name__icontains=query.by) if query.by else Q()
+    def leaky(member: Member, query: Query) -> finding.Meant | None:
+        called = User.objects.filter(display_name__icontains=query.by)
+        return finding.Meant(list(called.values_list("pk", flat=True)), Anonymity.values) if query.by else None
 
-    patch.setattr("forum.search.finding._written_by", leaky)
+    patch.setattr(finding, "_meant", leaky)
 
 
 def plant_suggestion_order(patch: pytest.MonkeyPatch) -> None:

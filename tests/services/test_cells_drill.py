@@ -14,7 +14,7 @@ CELLS = {"cell_home": "home", "cell_away": "away"}
 # Of each page what is made anew for every answer, how long ago things were, and for how long an answer has been waited for.
 FRESH = re.compile(
     r'name="csrfmiddlewaretoken" value="[^"]*"|"X-CSRFToken": ?"[^"]*"|name="form_key" value="[^"]*"|nonce="[^"]*"'
-    r'|\d+ min ago|just now|<p class="progress-line">.*?</p>'
+    r'|\?cursor=[^"]*|\d+ min ago|just now|<p class="progress-line">.*?</p>'
 )
 PAGES = {
     "sam": ("/courses/", "/c/cs-101/", "/c/cs-101/{home}/", "/c/cs-101/search/?q=list", "/c/cs-101/search/suggest/?q=lis", "/inbox/",
