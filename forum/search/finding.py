@@ -262,9 +262,8 @@ def _rank_entries(place: str, member: Member, request: Request) -> list[Hit]:
     key = "thread_id" if place == "threads" else "post_id"
     rank = RawSQL("ts_rank(vector, %s::tsquery, 1)", [request.words], output_field=FloatField())
     found: dict[uuid.UUID, uuid.UUID] = {}
-    written: QuerySet[Any] = Thread.objects.all() if place == "threads" else Post.objects.all()
-    seen = dated(written.visible_to(member), request.query)  # type: ignore[attr-defined]  # both have it
-    of_seen = Q(Exists(seen.filter(pk=OuterRef(key))), post__isnull=place == "threads")
+    seen: QuerySet[Any] = Thread.objects.visible_to(member) if place == "threads" else Post.objects.visible_to(member)
+    of_seen = Q(Exists(dated(seen, request.query).filter(pk=OuterRef(key))), post__isnull=place == "threads")
     for rows in _candidates(place, member, request):
         ranked = rows.filter(of_seen).annotate(rank=rank).order_by("-rank", "pk")[:CANDIDATES]
         found = dict(ranked.values_list("pk", key))

@@ -112,6 +112,7 @@ Env = MutableMapping[str, Any]
 # Under this key the parser finds what short forms point at ("references" is its own, for `[1]: https://…`).
 _REFERENCES = "quokkaq.references"
 _STYLE = re.compile(r'\sstyle="([^"]*)"')
+_TAG = re.compile(r"""<(?:[^<>"']|"[^"]*"|'[^']*')*>""")
 
 
 @dataclass(frozen=True)
@@ -141,9 +142,6 @@ def plain_text(html: str) -> str:
     For HTML of `render` only, whose text and attributes are escaped: what looks like a tag there is one.
     """
     return " ".join(unescape(_TAG.sub("", html)).split())
-
-
-_TAG = re.compile(r"""<(?:[^<>"']|"[^"]*"|'[^']*')*>""")
 
 
 def _sanitise(html: str) -> str:

@@ -210,9 +210,7 @@ async def offer(port: int, people: Sequence[Person], rate: float, seconds: float
     return taken
 
 
-def measure_rate(
-    server: Server, found: Any, sizes: Sizes, people: Sequence[Person], rate: float, seconds: float
-) -> dict[str, Any]:
+def measure_rate(server: Server, found: Any, people: Sequence[Person], rate: float, seconds: float) -> dict[str, Any]:
     """Offer a rate; print how it went, and return it."""
     with watched(server, found) as used:
         taken = asyncio.run(offer(server.port, people, rate, seconds))
@@ -284,7 +282,7 @@ async def closed(port: int, people: Sequence[Person], kind: str, seconds: float,
 
 
 def measure_costs(
-    server: Server, found: Any, sizes: Sizes, people: Sequence[Person], seconds: float
+    server: Server, found: Any, people: Sequence[Person], seconds: float
 ) -> tuple[dict[str, dict[str, float]], float]:
     """Return the processor's milliseconds for a request of each kind, in web and in the database.
 
@@ -345,7 +343,7 @@ def main() -> None:
     with generated(sizes) as found, signed_in(wanted.people) as people, serving(found, sizes) as server:
         asyncio.run(offer(server.port, people, 20, 5))  # warm
         if wanted.costs:
-            costs, others = measure_costs(server, found, sizes, people, wanted.seconds)
+            costs, others = measure_costs(server, found, people, wanted.seconds)
             result: dict[str, Any] = {
                 "measured_on": datetime.now(UTC).date().isoformat(),
                 "cores": len(os.sched_getaffinity(0)),
@@ -357,7 +355,7 @@ def main() -> None:
                 MEASURED.write_text(json.dumps(result, indent=2) + "\n")
         else:
             rates = [float(rate) for rate in wanted.rates.split(",")]
-            result = {"rates": [measure_rate(server, found, sizes, people, rate, wanted.seconds) for rate in rates]}
+            result = {"rates": [measure_rate(server, found, people, rate, wanted.seconds) for rate in rates]}
     if wanted.json:
         with suppress(FileExistsError):
             wanted.json.parent.mkdir(parents=True)
